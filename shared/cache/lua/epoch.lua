@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+--[[
+  A new epoch: every entry made before is a miss from now on. Epoch, incarnation and the tables' generations
+  are written together, so that no reader can pair an old one with a new one.
+
+  KEYS[1]  control
+  ARGV[1]  epoch, random
+  ARGV[2]  run id this epoch is meant for; another server's is refused
+  ARGV[3]  incarnation of the database, or '' to leave it
+  ARGV[4…] pairs: field of a table, '<generation> <digest>'
+
+  Returns  'raised' or 'other_run'
+--]]
+local key = KEYS[1]
+if redis.call('HGET', key, 'run') ~= ARGV[2] then return 'other_run' end
+local fields = { 'epoch', ARGV[1] }
+if ARGV[3] ~= '' then
+  fields[#fields + 1] = 'incarnation'
+  fields[#fields + 1] = ARGV[3]
+end
+for i = 4, #ARGV do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', key, unpack(fields))
+return 'raised'

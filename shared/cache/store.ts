@@ -1,0 +1,334 @@
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../clock.ts';
+import { FreshetError } from '../errors.ts';
+import type { EventOutcome, FillRefusal } from '../observe.ts';
+import {
+  type Entry,
+  type EntryMeta,
+  metaText,
+  parseMeta,
+  type Slot,
+  type TableControl,
+} from '../protocol/entry.ts';
+import type { Xid } from '../protocol/xid.ts';
+import { type Keys, type RowTag, tagOfRecord } from '../resources/keys.ts';
+import type { CacheConnection } from './connection.ts';
+
+export interface RowRead {
+  readonly entry: Entry | null;
+  /** Null while `control` says nothing of this table: nothing is servable and nothing may be filled. */
+  readonly control: TableControl | null;
+  /** Monotonic milliseconds just before the read was sent: what a proof is judged by. */
+  readonly sentAtMs: number;
+}
+
+export type LeaseAnswer =
+  | { readonly kind: 'granted'; readonly token: string; readonly nowMs: number }
+  | { readonly kind: 'wait'; readonly forMs: number }
+  | { readonly kind: 'present'; readonly entry: Entry };
+
+/** A table's place in `control`: a generation, and the digest under which it was begun (null: not cacheable). */
+export interface TableState {
+  readonly table: string;
+  readonly generation: string;
+  readonly digest: string | null;
+}
+
+export interface Control {
+  readonly epoch: string;
+  readonly incarnation: string;
+  readonly tables: ReadonlyMap<string, TableState>;
+}
+
+/** What a process tells of itself every second. */
+export interface ProcessRecord {
+  readonly id: string;
+  readonly role: 'api' | 'worker';
+  readonly metrics: string | null;
+  readonly mode: string | null;
+  readonly proofAgeMs: number | null;
+  /** Wall clock, milliseconds. */
+  readonly at: number;
+  readonly [detail: string]: unknown;
+}
+
+interface PendingRead {
+  readonly slot: Slot;
+  readonly resolve: (read: RowRead) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+const TABLE_FIELD = 't:';
+const NOT_CACHEABLE = '-';
+const PROCESS_FRESH_MS = 5_000;
+/** Commands in flight of one EVENT pipeline: bounds memory and the time a hung server can hide. */
+export const EVENTS_PER_ROUND = 2_000;
+
+/**
+ * The records of the cache Redis, and the decisions about them. The only user of the connection.
+ * Reads of one turn of the event loop travel together, with one look at `control` for all of them.
+ */
+export class CacheStore {
+  readonly connection: CacheConnection;
+  readonly keys: Keys;
+  readonly #clock: Clock;
+  #pending: PendingRead[] = [];
+
+  constructor(connection: CacheConnection, keys: Keys, clock: Clock) {
+    this.connection = connection;
+    this.keys = keys;
+    this.#clock = clock;
+  }
+
+  /** READ: the entry of a slot together with today's control, in one round trip shared with its neighbours. */
+  readRow(slot: Slot): Promise<RowRead> {
+    return new Promise((resolve, reject) => {
+      if (this.#pending.push({ slot, resolve, reject }) === 1) setImmediate(() => this.#flushReads());
+    });
+  }
+
+  async #flushReads(): Promise<void> {
+    const reads = this.#pending;
+    this.#pending = [];
+    const tables = [...new Set(reads.map(read => read.slot.table))];
+    const sentAtMs = this.#clock.monotonicMs();
+    try {
+      const replies = await this.connection.readHashes([
+        [this.keys.control, 'incarnation', 'epoch', ...tables.map(table => TABLE_FIELD + table)],
+        ...reads.map(({ slot }) => [this.keys.row(slot.tag), `b:${slot.rep}`, `m:${slot.rep}`] as const),
+      ]);
+      const [incarnation, epoch, ...states] = replies[0]!.map(text =>
+        text === null ? null : text.toString(),
+      );
+      const controls = new Map(
+        tables.map((table, i) => [table, tableControl(incarnation!, epoch!, states[i]!)]),
+      );
+      reads.forEach((read, i) => {
+        const [body, meta] = replies[i + 1]!;
+        read.resolve({ entry: entryOf(body!, meta!), control: controls.get(read.slot.table)!, sentAtMs });
+      });
+    } catch (error) {
+      for (const read of reads) read.reject(error);
+    }
+  }
+
+  /** LEASE: the right to fill `slot` with an entry made under `stamp`. `judged`: an entry the caller found wanting. */
+  async lease(slot: Slot, stamp: string, leaseMs: number, judged: string | null): Promise<LeaseAnswer> {
+    const token = randomUUID();
+    const [kind, first, second] = (await this.connection.runForBuffers(
+      'lease',
+      this.keys.row(slot.tag),
+      slot.rep,
+      stamp,
+      token,
+      leaseMs,
+      judged ?? '',
+    )) as [Buffer, Buffer | number, Buffer];
+    if (kind.equals(WAIT)) return { kind: 'wait', forMs: Number(first) };
+    if (kind.equals(PRESENT)) {
+      const entry = entryOf(first as Buffer, second);
+      if (entry) return { kind: 'present', entry };
+      throw new FreshetError({
+        code: 'bad-entry',
+        message: `the entry of ${slot.tag} is not one this version wrote`,
+      });
+    }
+    return { kind: 'granted', token, nowMs: Number(first) };
+  }
+
+  /** FILL: stores an entry if the lease `token` still stands and `snapshot` saw every change noted since. */
+  async fill(
+    slot: Slot,
+    token: string,
+    snapshot: string,
+    body: Buffer,
+    meta: EntryMeta,
+    ttlMs: number,
+  ): Promise<'stored' | Exclude<FillRefusal, 'older_epoch'>> {
+    const key = this.keys.row(slot.tag);
+    const text = metaText(meta);
+    return (await this.connection.run('fill', key, slot.rep, token, snapshot, body, text, ttlMs)) as 'stored';
+  }
+
+  /** EVENT of one row: every representation drops what did not see these transactions. */
+  async event(tag: RowTag, xids: readonly Xid[]): Promise<EventOutcome> {
+    return (await this.connection.run('event', this.keys.row(tag), ...xids.map(String))) as EventOutcome;
+  }
+
+  /** EVENT of many rows, in bounded rounds; outcomes in the order of `events`. Resolves when all have replied. */
+  async events(
+    events: readonly { readonly tag: RowTag; readonly xids: readonly Xid[] }[],
+  ): Promise<EventOutcome[]> {
+    const outcomes: EventOutcome[] = [];
+    for (let start = 0; start < events.length; start += EVENTS_PER_ROUND) {
+      const round = events.slice(start, start + EVENTS_PER_ROUND);
+      const calls = round.map(({ tag, xids }) => [this.keys.row(tag), ...xids.map(String)] as const);
+      outcomes.push(...((await this.connection.runMany('event', calls)) as EventOutcome[]));
+    }
+    return outcomes;
+  }
+
+  /** Forgets a row altogether, lease included: the same as an eviction, and as safe. Whether there was a record. */
+  async deleteRecord(tag: RowTag): Promise<boolean> {
+    return (await this.connection.call('UNLINK', this.keys.row(tag))) === 1;
+  }
+
+  /** Null when there is no epoch, which makes everything unservable. */
+  async control(): Promise<Control | null> {
+    const flat = (await this.connection.call('HGETALL', this.keys.control)) as string[];
+    const fields = new Map<string, string>();
+    for (let i = 0; i < flat.length; i += 2) fields.set(flat[i]!, flat[i + 1]!);
+    const epoch = fields.get('epoch');
+    if (epoch === undefined) return null;
+    const tables = new Map<string, TableState>();
+    for (const [field, value] of fields) {
+      if (!field.startsWith(TABLE_FIELD)) continue;
+      const table = field.slice(TABLE_FIELD.length);
+      const [generation, digest] = value.split(' ') as [string, string];
+      tables.set(table, { table, generation, digest: digest === NOT_CACHEABLE ? null : digest });
+    }
+    return { epoch, incarnation: fields.get('incarnation') ?? '', tables };
+  }
+
+  /** The epoch alone: what an echo compares with its own before it is sent. Null when there is none. */
+  async epoch(): Promise<string | null> {
+    return (await this.connection.call('HGET', this.keys.control, 'epoch')) as string | null;
+  }
+
+  /**
+   * A new epoch; everything cached before is a miss. Returns it.
+   * `incarnation` null leaves the one that stands (an operator's order; the worker closes the gap that this is).
+   */
+  async newEpoch(incarnation: string | null, tables: readonly TableState[]): Promise<string> {
+    const epoch = randomUUID();
+    const runId = this.connection.runId;
+    if (runId === null)
+      throw new FreshetError({
+        code: 'cache-unavailable',
+        message: 'the cache Redis is not connected',
+        retryable: true,
+      });
+    const answer = await this.connection.run(
+      'epoch',
+      this.keys.control,
+      epoch,
+      runId,
+      incarnation ?? '',
+      ...tables.flatMap(tableFields),
+    );
+    if (answer !== 'raised') {
+      throw new FreshetError({
+        code: 'cache-replaced',
+        message: 'the cache Redis was replaced by another server while a new epoch was being made',
+        retryable: true,
+      });
+    }
+    return epoch;
+  }
+
+  /** New generations under `epoch`; false when that epoch no longer stands, which is a gap. */
+  async raiseGenerations(epoch: string, tables: readonly TableState[]): Promise<boolean> {
+    if (tables.length === 0) return true;
+    return (
+      (await this.connection.run('generation', this.keys.control, epoch, ...tables.flatMap(tableFields))) ===
+      'raised'
+    );
+  }
+
+  /** Leaves a nonce for the next beat. */
+  async leaveNonce(process: string, nonce: string): Promise<void> {
+    await this.connection.call('HSET', this.keys.nonces, process, nonce);
+  }
+
+  /** All nonces left since the last beat. */
+  async takeNonces(): Promise<string[]> {
+    const flat = (await this.connection.run('take-nonces', this.keys.nonces)) as string[];
+    return flat.filter((_, i) => i % 2 === 1);
+  }
+
+  /** Keeps the nonces of a beat until it is settled everywhere. */
+  async noteBeat(writer: string, number: number, nonces: readonly string[]): Promise<void> {
+    await this.connection.call('HSET', this.keys.beat(writer), `n:${number}`, nonces.join(' '));
+  }
+
+  /** A beat is settled on one of `partitions` partitions; on the last of them its nonces are published. */
+  async echo(writer: string, partition: number, number: number, partitions: number): Promise<number> {
+    const key = this.keys.beat(writer);
+    return Number(await this.connection.run('echo', key, partition, number, partitions, this.keys.echo));
+  }
+
+  /** The position up to which a feed is settled, as the feed itself wrote it; null when unknown. */
+  async feedPosition(feed: string): Promise<Readonly<Record<string, string>> | null> {
+    const flat = (await this.connection.call('HGETALL', this.keys.feed(feed))) as string[];
+    if (flat.length === 0) return null;
+    return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]!]] : [])));
+  }
+
+  async rememberFeedPosition(feed: string, position: Readonly<Record<string, string>>): Promise<void> {
+    await this.connection.call('HSET', this.keys.feed(feed), ...Object.entries(position).flat());
+  }
+
+  async forgetFeedPosition(feed: string): Promise<void> {
+    await this.connection.call('DEL', this.keys.feed(feed));
+  }
+
+  async reportProcess(record: ProcessRecord): Promise<void> {
+    await this.connection.call('HSET', this.keys.processes, record.id, JSON.stringify(record));
+  }
+
+  async forgetProcess(id: string): Promise<void> {
+    await this.connection.call('HDEL', this.keys.processes, id);
+  }
+
+  /** Processes that reported within the last five seconds; older ones are forgotten on the way. */
+  async processes(): Promise<ProcessRecord[]> {
+    const flat = (await this.connection.call('HGETALL', this.keys.processes)) as string[];
+    const records = flat.filter((_, i) => i % 2 === 1).map(text => JSON.parse(text) as ProcessRecord);
+    const [alive, gone] = [[], []] as [ProcessRecord[], ProcessRecord[]];
+    for (const record of records)
+      (this.#clock.wallMs() - record.at < PROCESS_FRESH_MS ? alive : gone).push(record);
+    for (const record of gone) await this.forgetProcess(record.id);
+    return alive.sort((a, b) => a.id.localeCompare(b.id));
+  }
+
+  /** Tags of row records, a page at a time; `cursor` '0' starts and ends. At least every tag that stays is seen. */
+  async scanTags(cursor: string, count: number): Promise<{ cursor: string; tags: RowTag[] }> {
+    const [next, found] = (await this.connection.call(
+      'SCAN',
+      cursor,
+      'MATCH',
+      this.keys.rowPattern,
+      'COUNT',
+      count,
+    )) as [string, string[]];
+    return { cursor: next, tags: found.map(key => tagOfRecord(this.keys, key)) };
+  }
+}
+
+const WAIT = Buffer.from('wait');
+const PRESENT = Buffer.from('present');
+
+const tableFields = ({ table, generation, digest }: TableState): [string, string] => [
+  TABLE_FIELD + table,
+  `${generation} ${digest ?? NOT_CACHEABLE}`,
+];
+
+function tableControl(
+  incarnation: string | null,
+  epoch: string | null,
+  state: string | null,
+): TableControl | null {
+  if (incarnation === null || epoch === null || state === null) return null;
+  const [generation, digest] = state.split(' ') as [string, string];
+  return {
+    stamp: `${incarnation} ${epoch} ${generation}`,
+    incarnation,
+    digest: digest === NOT_CACHEABLE ? null : digest,
+  };
+}
+
+function entryOf(body: Buffer | null, meta: Buffer | null): Entry | null {
+  if (body === null || meta === null) return null;
+  const parsed = parseMeta(meta.toString());
+  return parsed && { body, meta: parsed };
+}

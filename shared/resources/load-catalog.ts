@@ -1,0 +1,22 @@
+import type { FreshetConfig } from './define.ts';
+import { introspect, type Query, splitName } from './introspect.ts';
+import { resolveCatalog } from './resolve.ts';
+import type { Catalog } from './resource.ts';
+import { tableFacts } from './table-facts.ts';
+
+/**
+ * Reads the catalogs and resolves the resources against them: two statements, three when a declared table is missing.
+ * Asked with the role that will read the rows: row-level security is judged for it.
+ * @throws FreshetError `bad-resources`.
+ */
+export async function loadCatalog(query: Query, config: FreshetConfig | null): Promise<Catalog> {
+  const tables = config && Object.values(config.resources).map(declaration => declaration.table);
+  let shapes = await introspect(query, tables ? { tables } : {});
+  const isThere = (table: string): boolean => {
+    const [schema, name] = splitName(table);
+    return shapes.some(shape => shape.schema === schema && shape.name === name);
+  };
+  // Only all the others can tell which name was meant.
+  if (tables && !tables.every(isThere)) shapes = [...shapes, ...(await introspect(query))];
+  return resolveCatalog(config, shapes, await tableFacts(query, shapes));
+}

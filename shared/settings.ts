@@ -1,0 +1,179 @@
+import { z } from 'zod';
+
+/** Every setting, declared once: what reads it, what checks it and what documents it are made from this table. */
+export interface Definition<T> {
+  readonly env: string;
+  readonly value: z.ZodType<T, string>;
+  /** What a good value is, in words: for messages and for the documentation. */
+  readonly expected: string;
+  readonly fallback: T;
+  /** How the fallback reads in the documentation. */
+  readonly shown: string;
+  readonly about: string;
+  /** How much of it people may see: nothing of it, or all but the password of a URL. */
+  readonly secret?: 'whole' | 'url';
+}
+
+const define = <T>(definition: Definition<T>): Definition<T> => definition;
+
+const wholeNumber = (from: number, to: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/)
+    .transform(Number)
+    .refine(number => number >= from && number <= to);
+
+const urlWith = (...protocols: readonly string[]) =>
+  z
+    .string()
+    .refine(text => protocols.includes(URL.parse(text)?.protocol ?? '') && URL.parse(text)?.hostname !== '');
+
+const address = {
+  value: z.union([z.ipv4(), z.ipv6(), z.literal('localhost')]),
+  expected: 'an IP address, or localhost',
+  fallback: '127.0.0.1',
+  shown: '127.0.0.1',
+};
+const port = { value: wholeNumber(1, 65_535), expected: 'a port, 1 to 65535' };
+const postgresUrl = {
+  value: urlWith('postgres:', 'postgresql:'),
+  expected: 'a URL like postgres://user:password@host:5432/database',
+};
+const redisUrl = { value: urlWith('redis:', 'rediss:'), expected: 'a URL like redis://host:6379' };
+
+export const definitions = {
+  apiHost: define({
+    env: 'FRESHET_API_HOST',
+    ...address,
+    about: 'Address the API listens on; 0.0.0.0 for all.',
+  }),
+  apiPort: define({
+    env: 'FRESHET_API_PORT',
+    ...port,
+    fallback: 3000,
+    shown: '3000',
+    about: 'Port of the API.',
+  }),
+  apiProcesses: define({
+    env: 'FRESHET_API_PROCESSES',
+    value: wholeNumber(1, 64),
+    expected: 'a number of processes, 1 to 64',
+    fallback: 1,
+    shown: '1',
+    about: 'How many processes share the port of the API.',
+  }),
+  consolePort: define({
+    env: 'FRESHET_CONSOLE_PORT',
+    ...port,
+    fallback: 3001,
+    shown: '3001',
+    about: 'Port of the console: metrics of all processes, and the queues.',
+  }),
+  consoleHost: define({
+    env: 'FRESHET_CONSOLE_HOST',
+    ...address,
+    about: 'Address the console listens on. Beyond loopback it asks for FRESHET_OPERATOR_TOKEN.',
+  }),
+  dataDir: define({
+    env: 'FRESHET_DATA_DIR',
+    value: z.string(),
+    expected: 'a folder',
+    fallback: '.freshet',
+    shown: '.freshet',
+    about: 'Folder of the local servers: their data, their logs, and `run.json` while they run.',
+  }),
+  configFile: define<string | null>({
+    env: 'FRESHET_CONFIG',
+    value: z.string(),
+    expected: 'a file, or none',
+    fallback: null,
+    shown: 'freshet.config.ts, where it exists',
+    about:
+      'File that declares the resources. Without one (and with `none`), every table of `public` with a primary key is served read-only.',
+  }),
+  databaseUrl: define<string | null>({
+    env: 'DATABASE_URL',
+    ...postgresUrl,
+    fallback: null,
+    shown: 'a local Postgres is started',
+    about:
+      'The Postgres database to serve. In a database of your own nothing is changed without being asked.',
+    secret: 'url',
+  }),
+  redisUrl: define<string | null>({
+    env: 'REDIS_URL',
+    ...redisUrl,
+    fallback: null,
+    shown: 'a local Redis is started',
+    about: 'The Redis that holds the cache: it may evict, and needs no persistence.',
+    secret: 'url',
+  }),
+  queueRedisUrl: define<string | null>({
+    env: 'QUEUE_REDIS_URL',
+    ...redisUrl,
+    fallback: null,
+    shown: 'a local Redis is started',
+    about:
+      'The Redis that holds the job queues: another server than REDIS_URL, with `maxmemory-policy noeviction`.',
+    secret: 'url',
+  }),
+  feed: define<'wal' | 'kafka'>({
+    env: 'FRESHET_FEED',
+    value: z.enum(['wal', 'kafka']),
+    expected: 'wal or kafka',
+    fallback: 'wal',
+    shown: 'wal',
+    about:
+      'Where changes come from: straight from the write-ahead log. `kafka` is reserved for Debezium over Kafka and refused by this version.',
+  }),
+  maxStalenessMs: define({
+    env: 'FRESHET_MAX_STALENESS_MS',
+    value: wholeNumber(50, 3_600_000),
+    expected: 'milliseconds, 50 to 3600000',
+    fallback: 1000,
+    shown: '1000',
+    about:
+      'How old the proof of freshness may be, in milliseconds, before reads ask Postgres instead of trusting the cache.',
+  }),
+  namespace: define<string | null>({
+    env: 'FRESHET_NAMESPACE',
+    value: z.string().regex(/^[a-z0-9_]{1,40}$/),
+    expected: 'up to 40 of a-z, 0-9 and _',
+    fallback: null,
+    shown: 'made from the id of the database',
+    about:
+      'Name of this installation: keys in both Redis servers begin with `freshet:<name>`, and the slot is called `freshet_wal_<name>`.',
+  }),
+  operatorToken: define<string | null>({
+    env: 'FRESHET_OPERATOR_TOKEN',
+    value: z.string().min(16),
+    expected: 'a secret of at least 16 characters',
+    fallback: null,
+    shown: 'none: the console is read-only',
+    about: 'Whoever sends it (`Authorization: Bearer …`) may act on the console and on the queues.',
+    secret: 'whole',
+  }),
+  kafkaBrokers: define<string | null>({
+    env: 'FRESHET_KAFKA_BROKERS',
+    value: z.string().regex(/^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$/),
+    expected: 'a list like host:9092,host:9092',
+    fallback: null,
+    shown: 'none',
+    about: 'Brokers of the `kafka` feed (reserved).',
+  }),
+  connectUrl: define<string | null>({
+    env: 'FRESHET_CONNECT_URL',
+    value: urlWith('http:', 'https:'),
+    expected: 'a URL like http://host:8083',
+    fallback: null,
+    shown: 'none',
+    about: 'Kafka Connect of the `kafka` feed (reserved).',
+    secret: 'url',
+  }),
+} as const;
+
+type Definitions = typeof definitions;
+export type SettingName = keyof Definitions;
+export type Settings = {
+  readonly [K in SettingName]: Definitions[K] extends Definition<infer T> ? T : never;
+};

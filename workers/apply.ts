@@ -1,0 +1,289 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import type { CacheStore, TableState } from '../shared/cache/store.ts';
+import type { Clock } from '../shared/clock.ts';
+import type { EventOutcome, Observer } from '../shared/observe.ts';
+import { isCommitUnderWay, type Probe, probe } from '../shared/origin/probe.ts';
+import type { Xid } from '../shared/protocol/xid.ts';
+import type { RowTag } from '../shared/resources/keys.ts';
+import type { TableShape } from '../shared/resources/resource.ts';
+import { parkDeadLetter } from './dead-letter.ts';
+import type { Beat, Feed, FeedItem, FeedPosition } from './feed/feed.ts';
+import { GapError } from './gap-error.ts';
+import { Ledger, type Pending, type WholeTableCause } from './ledger.ts';
+import type { AfterSettled } from './settled.ts';
+
+/** The served tables, and how to look at their definitions again. */
+export interface WatchedTables {
+  tables(): ReadonlyMap<string, TableShape>;
+  /** Reads definitions and publication again. */
+  refresh(): Promise<unknown>;
+  /** Why entries of a table may not be cached now; null when they may. */
+  uncacheable(table: string): string | null;
+}
+
+export interface ApplierOptions {
+  readonly store: CacheStore;
+  readonly feed: Pick<Feed, 'name' | 'partitions' | 'positionOf' | 'acknowledge'>;
+  readonly pool: pg.Pool;
+  readonly watched: WatchedTables;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly afterSettled: AfterSettled;
+}
+
+/** Under which epoch and definitions the applier works: what the last closed gap, or `control`, says. */
+export interface Term {
+  readonly epoch: string;
+  readonly incarnation: string;
+  readonly digests: ReadonlyMap<string, string | null>;
+}
+
+const REMEMBER_EVERY_MS = 200;
+
+/**
+ * Applies what a feed brings, in rounds:
+ *
+ *   receive a batch ─▶ P to the primary ─▶ definitions ─▶ EVENTs ─▶ settle what P sees ─▶ position, echo
+ *
+ * Replays, duplicates and reordering only add fences. The order of these steps is the protocol: a P sent before
+ * the last message of the batch had come settles nothing, and a P looked at after the events would call settled
+ * what an old read may still fill.
+ */
+export class Applier {
+  readonly #options: ApplierOptions;
+  readonly #ledger = new Ledger();
+  #term: Term = { epoch: '', incarnation: '', digests: new Map() };
+  /** Writer → number of its last beat received. */
+  readonly #beats = new Map<string, number>();
+  #reference: Xid = 0n;
+  #settled: { position: string; lastBeat: Beat | null } | null = null;
+  #lastBeat: Beat | null = null;
+  readonly #parked = new WeakSet<FeedItem>();
+  #rememberedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ApplierOptions) {
+    this.#options = options;
+  }
+
+  /** A recent 64-bit transaction id. */
+  get reference(): Xid {
+    return this.#reference;
+  }
+
+  get hasUnsettled(): boolean {
+    return !this.#ledger.isEmpty;
+  }
+
+  get unsettled(): number {
+    return this.#ledger.size;
+  }
+
+  /** The feed starts again at its last acknowledged position: what was not settled will be delivered again. */
+  resume(position: FeedPosition | null): void {
+    this.#ledger.clear();
+    this.#beats.clear();
+    this.#settled = null;
+    if (position?.beatWriter !== undefined) this.#beats.set(position.beatWriter, Number(position.beatNumber));
+  }
+
+  begin(term: Term): void {
+    this.#term = term;
+  }
+
+  async probe(): Promise<Probe> {
+    const p = await probe(this.#options.pool, [...this.#options.watched.tables().values()]);
+    this.#reference = p.snapshot.xmax;
+    return p;
+  }
+
+  /**
+   * One round. Everything in `items` was received before it was called.
+   * @throws GapError; FreshetError (retryable): the same round may be repeated with `take([])`.
+   */
+  async take(items: readonly FeedItem[]): Promise<void> {
+    this.#ledger.add(items);
+    this.#watchBeats(items);
+    if (this.#ledger.isEmpty) return;
+
+    const p = await this.probe();
+    if (p.incarnation !== this.#term.incarnation) {
+      throw new GapError({
+        cause: 'other-incarnation',
+        detail: `the database is ${p.incarnation ?? 'without its marker'}, changes were followed in ${this.#term.incarnation}`,
+      });
+    }
+    const definite = await this.#followDefinitions(p);
+
+    const applying = this.#ledger.toApply(p.snapshot);
+    const outcomes = await this.#fence(applying);
+    await this.#raise(
+      applying.filter(one => one.wholeTable && this.#ledger.isVisible(one, p.snapshot)),
+      p,
+    );
+    const appliedMs = this.#options.clock.wallMs();
+    for (const one of applying) {
+      one.appliedMs ??= appliedMs;
+      if (definite && this.#ledger.isVisible(one, p.snapshot)) one.settled = true;
+    }
+    await this.#advance(outcomes);
+  }
+
+  /** Numbers run without a hole, from 1 for each writer; a hole is a stretch of the log that never came. */
+  #watchBeats(items: readonly FeedItem[]): void {
+    for (const item of items) {
+      if (item.kind !== 'beat') continue;
+      const { writer, number, incarnation } = item.beat;
+      const last = this.#beats.get(`${item.partition} ${writer}`) ?? this.#beats.get(writer) ?? 0;
+      this.#beats.set(`${item.partition} ${writer}`, Math.max(last, number));
+      if (number > last + 1) {
+        throw new GapError({
+          cause: 'beat-missing',
+          detail: `beat ${number} of writer ${writer} came after ${last}`,
+        });
+      }
+      if (incarnation !== this.#term.incarnation) {
+        throw new GapError({
+          cause: 'other-incarnation',
+          detail: `a beat was written in ${incarnation ?? 'a database without its marker'}, changes were followed in ${this.#term.incarnation}`,
+        });
+      }
+    }
+  }
+
+  /**
+   * Raises the generation of tables whose definition or publication is not what it was. False while the
+   * transaction that changed it may not have told the other sessions yet: then this P settles nothing.
+   */
+  async #followDefinitions(p: Probe): Promise<boolean> {
+    const { watched, store, observer, pool } = this.#options;
+    const changed = [...watched.tables().keys()].filter(
+      table => (p.digests.get(table) ?? null) !== (this.#term.digests.get(table) ?? null),
+    );
+    if (changed.length === 0) return true;
+    if (await isCommitUnderWay(pool)) return false;
+    await watched.refresh();
+    const states = changed.map(table => this.stateOf(table, p));
+    if (!(await store.raiseGenerations(this.#term.epoch, states))) throw this.#otherEpoch();
+    const digests = new Map(this.#term.digests);
+    for (const { table } of states) digests.set(table, p.digests.get(table) ?? null);
+    this.#term = { ...this.#term, digests };
+    for (const { table } of states) observer.emit({ type: 'generation.raised', table, cause: 'definition' });
+    return true;
+  }
+
+  /** A generation never used before, under the definition that P saw. */
+  stateOf(table: string, p: Probe): TableState {
+    const cacheable = this.#options.watched.uncacheable(table) === null;
+    return { table, generation: randomUUID(), digest: cacheable ? (p.digests.get(table) ?? null) : null };
+  }
+
+  /** EVENT for every row, once each with all its transactions. */
+  async #fence(applying: readonly Pending[]): Promise<ReadonlyMap<RowTag, EventOutcome>> {
+    const xids = new Map<RowTag, Set<Xid>>();
+    for (const { rows, xid } of applying) {
+      for (const { tag } of rows) {
+        const known = xids.get(tag);
+        if (known) known.add(xid!);
+        else xids.set(tag, new Set([xid!]));
+      }
+    }
+    const events = [...xids].map(([tag, set]) => ({ tag, xids: [...set] }));
+    const outcomes = await this.#options.store.events(events);
+    return new Map(events.map(({ tag }, i) => [tag, outcomes[i]!]));
+  }
+
+  /** Whole tables in doubt: dead letters first, so that nothing moves on before they are safe. */
+  async #raise(doubtful: readonly Pending[], p: Probe): Promise<void> {
+    const { watched, store, observer, feed, pool } = this.#options;
+    if (doubtful.length === 0) return;
+    for (const { item } of doubtful) {
+      if (item.kind !== 'unreadable' || this.#parked.has(item)) continue;
+      observer.emit({ type: 'change.unreadable', feed: feed.name, table: item.table, error: item.error });
+      await parkDeadLetter(pool, feed.name, item);
+      this.#parked.add(item);
+    }
+    const causes = new Map<string, WholeTableCause>();
+    for (const { wholeTable } of doubtful) {
+      const { table, cause } = wholeTable!;
+      for (const name of table === null ? watched.tables().keys() : [table]) causes.set(name, cause);
+    }
+    const states = [...causes.keys()].map(table => this.stateOf(table, p));
+    if (!(await store.raiseGenerations(this.#term.epoch, states))) throw this.#otherEpoch();
+    for (const [table, cause] of causes) observer.emit({ type: 'generation.raised', table, cause });
+  }
+
+  async #advance(outcomes: ReadonlyMap<RowTag, EventOutcome>): Promise<void> {
+    const { position, beats, changes } = this.#ledger.advance();
+    this.#report(changes, outcomes);
+    for (const { beat } of beats) this.#lastBeat = beat;
+    if (position) {
+      this.#settled = { position: position.position, lastBeat: this.#lastBeat };
+      this.#options.observer.emit({
+        type: 'feed.position',
+        feed: this.#options.feed.name,
+        position: position.position,
+        newestCommitMs: position.committedMs,
+      });
+      await this.#remember();
+    }
+    if (beats.length > 0) await this.#echo(beats);
+  }
+
+  async #echo(beats: readonly { partition: number; beat: Beat }[]): Promise<void> {
+    const { store, feed, observer, clock } = this.#options;
+    // A lost or replaced control record: nothing cached under the old one may be called fresh.
+    if ((await store.epoch()) !== this.#term.epoch) throw this.#otherEpoch();
+    const newest = new Map(beats.map(one => [`${one.partition} ${one.beat.writer}`, one]));
+    for (const { partition, beat } of newest.values()) {
+      const startMs = clock.monotonicMs();
+      await store.echo(beat.writer, partition, beat.number, feed.partitions);
+      observer.emit({ type: 'beat.echoed', number: beat.number, durationMs: clock.monotonicMs() - startMs });
+    }
+  }
+
+  /** Redis first, the source afterwards: a source that is ahead of what is remembered is a gap. */
+  async #remember(atOnce = false): Promise<void> {
+    const { store, feed, clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (!this.#settled || (!atOnce && nowMs - this.#rememberedAtMs < REMEMBER_EVERY_MS)) return;
+    this.#rememberedAtMs = nowMs;
+    const { position, lastBeat } = this.#settled;
+    const beat = lastBeat ? { beatWriter: lastBeat.writer, beatNumber: String(lastBeat.number) } : {};
+    await store.rememberFeedPosition(feed.name, { ...feed.positionOf(position), ...beat, epoch: this.#term.epoch });
+    feed.acknowledge(position);
+    this.#settled = null;
+  }
+
+  /** Before the feed is let go: the last settled position is not lost. */
+  async flush(): Promise<void> {
+    await this.#remember(true);
+  }
+
+  #report(changes: readonly Pending[], outcomes: ReadonlyMap<RowTag, EventOutcome>): void {
+    const { observer, afterSettled, feed, clock } = this.#options;
+    const settledMs = clock.wallMs();
+    for (const { item, rows, wholeTable, appliedMs } of changes) {
+      if (item.kind !== 'change') continue;
+      const { change, receivedMs } = item;
+      const last = rows.at(-1);
+      observer.emit({
+        type: 'change.applied',
+        feed: feed.name,
+        table: change.table,
+        op: change.op,
+        outcome: last ? (outcomes.get(last.tag) ?? 'applied') : wholeTable ? 'generation' : 'ignored',
+        xid: String(change.xid),
+        key: last?.tag ?? null,
+        times: { committedMs: change.committedMs, receivedMs, appliedMs: appliedMs ?? settledMs, settledMs },
+      });
+      for (const { tag, key, gone } of rows)
+        afterSettled({ table: change.table, tag, key, gone, xid: change.xid });
+    }
+  }
+
+  #otherEpoch(): GapError {
+    const epoch = this.#term.epoch;
+    return new GapError({ cause: 'control-missing', detail: `control no longer holds epoch ${epoch}` });
+  }
+}

@@ -1,0 +1,47 @@
+import type pg from 'pg';
+import { FreshetError } from '../../shared/errors.ts';
+
+type Queryable = Pick<pg.Pool | pg.Client, 'query'>;
+
+/** A replication slot as `pg_replication_slots` shows it. */
+export interface SlotState {
+  readonly activePid: number | null;
+  /** Null while the slot was never streamed from. */
+  readonly confirmedLsn: string | null;
+  /** Why it can give nothing any more; null while it can. */
+  readonly lostBecause: string | null;
+}
+
+/** Null when there is no slot of that name. @throws FreshetError when it belongs to another database or plugin. */
+export async function readSlot(client: Queryable, slot: string): Promise<SlotState | null> {
+  const { rows } = await client.query(
+    `select s.active_pid, s.confirmed_flush_lsn::text as confirmed, s.wal_status, s.plugin, s.database,
+            current_database() as here, to_jsonb(s) ->> 'invalidation_reason' as reason
+     from pg_replication_slots s where slot_name = $1`,
+    [slot],
+  );
+  const row = rows[0] as Record<string, string | null> | undefined;
+  if (!row) return null;
+  if (row.plugin !== 'pgoutput' || row.database !== row.here) {
+    throw new FreshetError({
+      code: 'foreign-slot',
+      message: `replication slot ${slot} belongs to database ${row.database}, plugin ${row.plugin}; expected ${row.here}, pgoutput`,
+      hint: 'Set FRESHET_NAMESPACE: a namespace of its own has a slot of its own.',
+    });
+  }
+  const lost = row.wal_status === 'lost' || row.reason !== null;
+  return {
+    activePid: row.active_pid === null ? null : Number(row.active_pid),
+    confirmedLsn: row.confirmed ?? null,
+    lostBecause: lost ? (row.reason ?? 'wal_status is lost') : null,
+  };
+}
+
+/** Waits for every writing transaction of the cluster that is running now. */
+export async function createSlot(client: Queryable, slot: string): Promise<void> {
+  await client.query("select pg_create_logical_replication_slot($1, 'pgoutput')", [slot]);
+}
+
+export async function dropSlot(client: Queryable, slot: string): Promise<void> {
+  await client.query('select pg_drop_replication_slot($1)', [slot]);
+}

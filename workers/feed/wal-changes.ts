@@ -1,0 +1,213 @@
+import type { Xid } from '../../shared/protocol/xid.ts';
+import { widen } from '../../shared/protocol/xid.ts';
+import { qualifiedName } from '../../shared/resources/keys.ts';
+import type { TableShape } from '../../shared/resources/resource.ts';
+import type { Beat, Change, FeedItem, Image } from './feed.ts';
+import { formatLsn } from './lsn.ts';
+import {
+  decodePgoutput,
+  type PgoutputMessage,
+  type Relation,
+  type Tuple,
+  type TupleValue,
+} from './pgoutput.ts';
+
+export interface WalChangesOptions {
+  /** Tables that are served, by qualified name; others are passed over. */
+  readonly tables: () => ReadonlyMap<string, TableShape>;
+  /** Any recent 64-bit transaction id, to widen the stream's 32 bits by. */
+  readonly reference: () => Xid;
+  readonly now: () => number;
+}
+
+/** A relation as a stream described it, matched with the served table of that name. */
+interface Source {
+  readonly relation: Relation;
+  readonly qualified: string;
+  readonly shape: TableShape | null;
+  /** Places of the primary key's columns in the relation, ascending, and the order that brings them into key order. */
+  readonly positions: readonly number[];
+  readonly order: readonly number[];
+  /** Why the table's changes cannot be told apart by key; null when they can. */
+  readonly problem: string | null;
+}
+
+export const BEAT_PREFIX = 'freshet.beat.';
+
+/** Turns the messages of one replication stream into feed items. Pure but for the clock and the reference it is given. */
+export class WalChanges {
+  readonly #options: WalChangesOptions;
+  readonly #sources = new Map<number, Source>();
+  #tables: ReadonlyMap<string, TableShape> | null = null;
+  #xid: Xid = 0n;
+  #committedMs = 0;
+
+  constructor(options: WalChangesOptions) {
+    this.#options = options;
+  }
+
+  /** Items of one message. Never throws: what cannot be read is an item too. */
+  read(payload: Buffer, lsn: bigint): FeedItem[] {
+    let table: string | null = null;
+    try {
+      const message = decodePgoutput(payload);
+      const source = 'relationId' in message ? this.#source(message.relationId) : null;
+      if (source && !source.shape) return [];
+      table = source?.qualified ?? null;
+      return this.#items(message, source, lsn);
+    } catch (error) {
+      const xid = this.#xid === 0n ? null : this.#xid;
+      return [{ kind: 'unreadable', table, xid, lsn, raw: Buffer.from(payload), error }];
+    }
+  }
+
+  #items(message: PgoutputMessage, source: Source | null, lsn: bigint): FeedItem[] {
+    switch (message.tag) {
+      case 'begin':
+        this.#xid = widen(message.xid, this.#options.reference());
+        this.#committedMs = message.committedMs;
+        return [];
+      case 'commit':
+        this.#xid = 0n;
+        return [
+          {
+            kind: 'mark',
+            partition: 0,
+            position: formatLsn(message.endLsn),
+            committedMs: message.committedMs,
+          },
+        ];
+      case 'relation':
+        this.#sources.set(message.relation.id, this.#match(message.relation));
+        return [];
+      case 'insert':
+        return [this.#change('insert', source!, lsn, null, message.after)];
+      case 'update':
+        return [this.#change('update', source!, lsn, message.before, message.after)];
+      case 'delete':
+        return [this.#change('delete', source!, lsn, message.before, null)];
+      case 'truncate':
+        return message.relationIds
+          .map(id => this.#source(id))
+          .filter(({ shape }) => shape !== null)
+          .map(({ qualified }) => this.#item({ ...this.#frame('truncate', qualified, lsn), ...NO_ROW }));
+      case 'message': {
+        if (!message.prefix.startsWith(BEAT_PREFIX)) return [];
+        const beat = parseBeat(message.content);
+        const items: FeedItem[] = [{ kind: 'beat', partition: 0, beat }];
+        // One that belongs to no transaction is a place to acknowledge by itself.
+        if (!message.transactional) {
+          items.push({
+            kind: 'mark',
+            partition: 0,
+            position: formatLsn(message.lsn),
+            committedMs: this.#options.now(),
+          });
+        }
+        return items;
+      }
+      case 'ignored':
+        return [];
+    }
+  }
+
+  #change(
+    op: 'insert' | 'update' | 'delete',
+    source: Source,
+    lsn: bigint,
+    before: Tuple | null,
+    after: Tuple | null,
+  ): FeedItem {
+    if (source.problem !== null) throw new TypeError(source.problem);
+    const keyBefore = before && keyOf(source, before.pick(source.positions));
+    let keyAfter: readonly string[] | null = null;
+    if (after) {
+      const picked = after.pick(source.positions);
+      // A key long enough to be stored out of line and not touched is in the image before, or nowhere.
+      keyAfter = picked.includes(undefined) && keyBefore ? keyBefore : keyOf(source, picked);
+    }
+    const { relation } = source;
+    return this.#item({
+      ...this.#frame(op, source.qualified, lsn),
+      keyBefore,
+      keyAfter,
+      get before(): Image | null {
+        return before && imageOf(relation, before);
+      },
+      get after(): Image | null {
+        return after && imageOf(relation, after);
+      },
+    });
+  }
+
+  #frame(
+    op: Change['op'],
+    table: string,
+    lsn: bigint,
+  ): Pick<Change, 'op' | 'table' | 'xid' | 'lsn' | 'committedMs'> {
+    return { op, table, xid: this.#xid, lsn, committedMs: this.#committedMs };
+  }
+
+  #item(change: Change): FeedItem {
+    return { kind: 'change', change, receivedMs: this.#options.now() };
+  }
+
+  #source(id: number): Source {
+    const tables = this.#options.tables();
+    if (tables !== this.#tables) {
+      // Resources were read again: what is served, and by which key, may be another thing now.
+      for (const [known, { relation }] of this.#sources)
+        this.#sources.set(known, this.#match(relation, tables));
+      this.#tables = tables;
+    }
+    const source = this.#sources.get(id);
+    if (!source) throw new TypeError(`the stream speaks of relation ${id} without having described it`);
+    return source;
+  }
+
+  #match(relation: Relation, tables = this.#options.tables()): Source {
+    const qualified = qualifiedName(relation.schema, relation.name);
+    const shape = tables.get(qualified) ?? null;
+    const places =
+      shape?.key.map(column => relation.columns.findIndex(({ name }) => name === column.name)) ?? [];
+    const positions = places.toSorted((a, b) => a - b);
+    const order = places.map(place => positions.indexOf(place));
+    const problem = places.includes(-1)
+      ? `the stream's ${qualified} lacks a column of its primary key`
+      : null;
+    return { relation, qualified, shape, positions, order, problem };
+  }
+}
+
+const NO_ROW = { keyBefore: null, keyAfter: null, before: null, after: null };
+
+function keyOf(source: Source, picked: readonly TupleValue[]): readonly string[] {
+  return source.order.map(i => {
+    const value = picked[i];
+    if (typeof value !== 'string')
+      throw new TypeError(`a change of ${source.qualified} came without its primary key`);
+    return value;
+  });
+}
+
+function imageOf(relation: Relation, tuple: Tuple): Image {
+  const image: Record<string, string | null> = {};
+  tuple.values().forEach((value, i) => {
+    const { name, isKey } = relation.columns[i]!;
+    if (value !== undefined && (isKey || !tuple.keyOnly)) image[name] = value;
+  });
+  return image;
+}
+
+/** @throws SyntaxError or TypeError for a message that no worker wrote. */
+function parseBeat(content: Buffer): Beat {
+  const { writer, number, incarnation } = JSON.parse(content.toString()) as Record<string, unknown>;
+  if (typeof writer !== 'string' || !Number.isSafeInteger(number)) {
+    throw new TypeError(`expected a beat with writer and number, got ${content.toString().slice(0, 200)}`);
+  }
+  return {
+    writer,
+    number: number as number,
+    incarnation: typeof incarnation === 'string' ? incarnation : null,
+  };
+}

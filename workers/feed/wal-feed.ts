@@ -1,0 +1,198 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import type { FreshetError } from '../../shared/errors.ts';
+import type { Observer } from '../../shared/observe.ts';
+import { identifySystem } from '../../shared/origin/adopt.ts';
+import type { Xid } from '../../shared/protocol/xid.ts';
+import type { TableShape } from '../../shared/resources/resource.ts';
+import type { Feed, FeedItem, FeedPosition, Gap } from './feed.ts';
+import { parseLsn } from './lsn.ts';
+import { ReplicationStream } from './replication-stream.ts';
+import { createSlot, dropSlot, readSlot } from './slot.ts';
+import { WalChanges } from './wal-changes.ts';
+
+export interface WalFeedOptions {
+  readonly url: string;
+  readonly slot: string;
+  /** For questions about slots and system; not the stream's own connection. */
+  readonly pool: pg.Pool;
+  readonly tables: () => ReadonlyMap<string, TableShape>;
+  readonly reference: () => Xid;
+  readonly observer: Observer;
+  /** Runs `work` while watching which transactions it has to wait for. */
+  readonly whileBlocked: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly signal: AbortSignal;
+}
+
+/** Items kept while the consumer is busy: beyond the first the socket is paused, below the second it goes on. */
+const PAUSE_ABOVE = 20_000;
+const RESUME_BELOW = 5_000;
+const BATCH = 5_000;
+const FIRST_STANDBY_MS = 100;
+const LONGEST_STANDBY_MS = 2_000;
+const SLOT_IN_USE = '55006';
+
+/** Straight from the write-ahead log: a replication slot of its own, one active consumer, no broker. */
+export class WalFeed implements Feed {
+  readonly name = 'wal';
+  readonly partitions = 1;
+  readonly #options: WalFeedOptions;
+  #stream: ReplicationStream | null = null;
+  #items: FeedItem[] = [];
+  #paused = false;
+  #failure: FreshetError | null = null;
+  #wake: (() => void) | null = null;
+  #system = { id: '', timeline: 0 };
+
+  constructor(options: WalFeedOptions) {
+    this.#options = options;
+  }
+
+  async open(remembered: () => Promise<FeedPosition | null>): Promise<Gap | null> {
+    await this.close();
+    const created = await this.#takeOver();
+    this.#system = await identifySystem(this.#options.pool);
+    const slot = await readSlot(this.#options.pool, this.#options.slot);
+    const position = await remembered();
+    this.#options.observer.emit({
+      type: 'feed.connected',
+      feed: this.name,
+      position: slot?.confirmedLsn ?? 'none',
+    });
+    return this.#judge(created, slot?.confirmedLsn ?? null, position);
+  }
+
+  /** Holds the slot when it resolves; returns why the slot had to be made anew, if it had to. */
+  async #takeOver(): Promise<Gap | null> {
+    const { pool, slot, observer, signal } = this.#options;
+    let made: Gap | null = null;
+    for (let waitMs = FIRST_STANDBY_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_STANDBY_MS)) {
+      signal.throwIfAborted();
+      const state = await readSlot(pool, slot);
+      if (state?.activePid == null) {
+        made = (await this.#ensureSlot(state)) ?? made;
+        if (await this.#startStream()) return made;
+      }
+      // Somebody else consumes: stand by, take over when they are gone.
+      observer.emit({ type: 'feed.standby', feed: this.name, holder: state?.activePid ?? null });
+      await delay(waitMs, undefined, { signal });
+    }
+  }
+
+  async #ensureSlot(state: Awaited<ReturnType<typeof readSlot>>): Promise<Gap | null> {
+    const { pool, slot, whileBlocked } = this.#options;
+    if (state && state.lostBecause === null) return null;
+    if (state) await dropSlot(pool, slot);
+    await whileBlocked(() => createSlot(pool, slot));
+    return state
+      ? { cause: 'slot-lost', detail: `slot ${slot} was invalidated: ${state.lostBecause}` }
+      : { cause: 'slot-missing', detail: `there was no slot ${slot}` };
+  }
+
+  /** False when somebody else got the slot first. */
+  async #startStream(): Promise<boolean> {
+    const changes = new WalChanges({
+      tables: this.#options.tables,
+      reference: this.#options.reference,
+      now: () => Date.now(),
+    });
+    this.#items = [];
+    this.#failure = null;
+    this.#paused = false;
+    const stream = new ReplicationStream({
+      url: this.#options.url,
+      slot: this.#options.slot,
+      publication: 'freshet',
+      onMessage: (payload, lsn) => this.#receive(changes.read(payload, lsn)),
+      onEnd: error => {
+        this.#failure ??= error;
+        this.#wake?.();
+      },
+    });
+    try {
+      await stream.start();
+    } catch (error) {
+      await stream.close();
+      if ((error as { code?: string }).code === SLOT_IN_USE) return false;
+      throw error;
+    }
+    this.#stream = stream;
+    return true;
+  }
+
+  /** Whether what is remembered and what the source says can be one history. */
+  #judge(made: Gap | null, confirmed: string | null, remembered: FeedPosition | null): Gap | null {
+    if (made && !remembered)
+      return { ...made, cause: made.cause === 'slot-missing' ? 'first-start' : made.cause };
+    if (made) return made;
+    if (!remembered)
+      return { cause: 'position-unknown', detail: 'nothing is remembered of how far changes were applied' };
+    const { system, timeline, lsn, slot } = remembered;
+    if (system !== this.#system.id) {
+      return { cause: 'other-system', detail: `database system ${this.#system.id}, remembered ${system}` };
+    }
+    if (timeline !== String(this.#system.timeline)) {
+      return { cause: 'other-timeline', detail: `timeline ${this.#system.timeline}, remembered ${timeline}` };
+    }
+    if (slot !== this.#options.slot || lsn === undefined) {
+      return { cause: 'position-unknown', detail: `the position remembered is that of slot ${slot}` };
+    }
+    if (confirmed === null || parseLsn(confirmed) > parseLsn(lsn)) {
+      return {
+        cause: 'slot-ahead',
+        detail: `slot ${slot} stands at ${confirmed}, changes are applied up to ${lsn}`,
+      };
+    }
+    return null;
+  }
+
+  #receive(items: readonly FeedItem[]): void {
+    if (items.length === 0) return;
+    for (const item of items) this.#items.push(item);
+    if (!this.#paused && this.#items.length > PAUSE_ABOVE) {
+      this.#paused = true;
+      this.#stream?.pause();
+    }
+    this.#wake?.();
+  }
+
+  async next(waitMs: number): Promise<FeedItem[]> {
+    if (this.#items.length === 0 && !this.#failure) await this.#arrival(waitMs);
+    if (this.#failure) throw this.#failure;
+    const batch = this.#items.length <= BATCH ? this.#items : this.#items.splice(0, BATCH);
+    if (batch === this.#items) this.#items = [];
+    if (this.#paused && this.#items.length < RESUME_BELOW) {
+      this.#paused = false;
+      this.#stream?.resume();
+    }
+    return batch;
+  }
+
+  #arrival(waitMs: number): Promise<void> {
+    return new Promise(resolve => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#wake = null;
+        resolve();
+      };
+      const timer = setTimeout(done, waitMs);
+      this.#wake = done;
+    });
+  }
+
+  positionOf(settled: string): FeedPosition {
+    const { id, timeline } = this.#system;
+    return { slot: this.#options.slot, system: id, timeline: String(timeline), lsn: settled };
+  }
+
+  acknowledge(settled: string): void {
+    this.#stream?.acknowledge(parseLsn(settled));
+  }
+
+  async close(): Promise<void> {
+    const stream = this.#stream;
+    this.#stream = null;
+    this.#items = [];
+    await stream?.close();
+  }
+}

@@ -1,0 +1,182 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import type { CacheStore } from '../shared/cache/store.ts';
+import type { Clock } from '../shared/clock.ts';
+import { FreshetError } from '../shared/errors.ts';
+import type { Observer } from '../shared/observe.ts';
+import { markIncarnation } from '../shared/origin/adopt.ts';
+import type { Applier, WatchedTables } from './apply.ts';
+import type { Barrier } from './barrier.ts';
+import type { BeatWriter } from './beat.ts';
+import type { Feed, FeedPosition, Gap } from './feed/feed.ts';
+import { GapError } from './gap-error.ts';
+
+export interface FollowerOptions {
+  readonly feed: Feed;
+  readonly applier: Applier;
+  readonly barrier: Barrier;
+  /** A fresh one for every time the feed is opened. */
+  readonly beats: () => BeatWriter;
+  readonly store: CacheStore;
+  readonly pool: pg.Pool;
+  readonly watched: WatchedTables;
+  readonly clock: Clock;
+  readonly observer: Observer;
+  readonly signal: AbortSignal;
+}
+
+const IDLE_WAIT_MS = 1_000;
+/** How soon to look again for a change whose transaction was not visible yet. */
+const UNSETTLED_WAIT_MS = 5;
+/** Beyond this, nothing more is taken from the feed until the front of the ledger has settled. */
+const MOST_UNSETTLED = 50_000;
+const FIRST_RETRY_MS = 50;
+const LONGEST_RETRY_MS = 2_000;
+
+/**
+ * Follows a database through a feed, for as long as the process lives: opens it, closes gaps, applies rounds, and
+ * begins again when the connection is lost.
+ */
+export class Follower {
+  readonly #options: FollowerOptions;
+  #gap: Gap | null = null;
+
+  constructor(options: FollowerOptions) {
+    this.#options = options;
+  }
+
+  /** Why nothing is proven now; null when the feed is followed without a gap. */
+  get gap(): Gap | null {
+    return this.#gap;
+  }
+
+  /** Resolves when the signal aborts, with the last settled position acknowledged. */
+  async run(): Promise<void> {
+    const { feed, observer, signal } = this.#options;
+    for (let retryMs = FIRST_RETRY_MS; !signal.aborted; retryMs = Math.min(retryMs * 2, LONGEST_RETRY_MS)) {
+      try {
+        await this.#follow(() => {
+          retryMs = FIRST_RETRY_MS;
+        });
+      } catch (error) {
+        if (signal.aborted) break;
+        observer.emit({ type: 'feed.lost', feed: feed.name, error, retryInMs: retryMs });
+        await delay(retryMs, undefined, { signal }).catch(() => {});
+      }
+    }
+    await this.#options.applier
+      .flush()
+      .catch(error => observer.emit({ type: 'feed.lost', feed: feed.name, error, retryInMs: 0 }));
+    await feed.close();
+  }
+
+  async #follow(onProgress: () => void): Promise<void> {
+    const { feed, applier, store, signal } = this.#options;
+    // The stream's ids are widened by what the primary says now, so it is asked before anything streams.
+    await applier.probe();
+    let position: FeedPosition | null = null;
+    const found = await feed.open(async () => {
+      position = await store.feedPosition(feed.name);
+      return position;
+    });
+    applier.resume(position);
+    this.#gap = found ?? this.#gap ?? (await this.#takeUpControl(position));
+    if (this.#gap) await this.#closeGap(this.#gap);
+    const beats = this.#options.beats();
+    beats.start();
+    try {
+      while (!signal.aborted) {
+        await this.#round(onProgress);
+      }
+    } finally {
+      await beats.stop();
+    }
+  }
+
+  /** One batch through the applier. Redis or the database away: the same batch again, nothing is skipped. */
+  async #round(onProgress: () => void): Promise<void> {
+    const { feed, applier, signal, observer } = this.#options;
+    const full = applier.unsettled >= MOST_UNSETTLED;
+    const items = full ? [] : await feed.next(applier.hasUnsettled ? UNSETTLED_WAIT_MS : IDLE_WAIT_MS);
+    if (full) await delay(UNSETTLED_WAIT_MS, undefined, { signal });
+    let batch = items;
+    for (let retryMs = FIRST_RETRY_MS; !signal.aborted; retryMs = Math.min(retryMs * 2, LONGEST_RETRY_MS)) {
+      try {
+        if (this.#gap) await this.#closeGap(this.#gap);
+        await applier.take(batch);
+        onProgress();
+        return;
+      } catch (error) {
+        batch = [];
+        if (error instanceof GapError) this.#gap = error.gap;
+        else if (!(error instanceof FreshetError && error.retryable)) throw error;
+        else {
+          observer.emit({ type: 'feed.lost', feed: feed.name, error, retryInMs: retryMs });
+          await delay(retryMs, undefined, { signal });
+        }
+      }
+    }
+  }
+
+  /** Goes on under the epoch that stands, if `control` is complete. Tables that are new get their generation. */
+  async #takeUpControl(position: FeedPosition | null): Promise<Gap | null> {
+    const { store, applier, watched, observer } = this.#options;
+    const control = await store.control();
+    if (control === null || control.incarnation === '') {
+      return { cause: 'control-missing', detail: 'the cache holds no epoch with an incarnation' };
+    }
+    if (position?.epoch !== control.epoch) {
+      return { cause: 'redis-replaced', detail: `the epoch is ${control.epoch}, changes were applied under ${position?.epoch}` };
+    }
+    const p = await applier.probe();
+    const fresh = [...watched.tables().keys()]
+      .filter(table => !control.tables.has(table))
+      .map(table => applier.stateOf(table, p));
+    if (!(await store.raiseGenerations(control.epoch, fresh))) {
+      return { cause: 'control-missing', detail: 'the epoch was replaced while the feed was taken over' };
+    }
+    for (const { table } of fresh) observer.emit({ type: 'generation.raised', table, cause: 'first-start' });
+    const digests = new Map(
+      [...control.tables, ...fresh.map(state => [state.table, state] as const)].map(([table, { digest }]) => [
+        table,
+        digest,
+      ]),
+    );
+    applier.begin({ epoch: control.epoch, incarnation: control.incarnation, digests });
+    return null;
+  }
+
+  /**
+   * A new epoch at once, a barrier, and a new epoch again: a transaction whose change was lost may have had its
+   * commit record out and still been invisible when the first epoch began. Nothing is echoed before the second.
+   */
+  async #closeGap(gap: Gap): Promise<void> {
+    const { store, applier, barrier, pool, watched, feed, clock, observer } = this.#options;
+    const startMs = clock.monotonicMs();
+    observer.emit({ type: 'gap.opened', ...gap });
+    await store.forgetFeedPosition(feed.name);
+    const incarnation = await markIncarnation(pool);
+    await watched.refresh();
+
+    await this.#newEpoch(incarnation);
+    await barrier.pass();
+    const { epoch, digests } = await this.#newEpoch(incarnation);
+
+    applier.begin({ epoch, incarnation, digests });
+    this.#gap = null;
+    observer.emit({ type: 'gap.closed', cause: gap.cause, durationMs: clock.monotonicMs() - startMs, epoch });
+  }
+
+  async #newEpoch(incarnation: string): Promise<{ epoch: string; digests: ReadonlyMap<string, string> }> {
+    const { store, applier, watched } = this.#options;
+    const p = await applier.probe();
+    if (p.incarnation !== incarnation) {
+      throw new GapError({
+        cause: 'other-incarnation',
+        detail: 'the database was recovered while a gap was being closed',
+      });
+    }
+    const states = [...watched.tables().keys()].map(table => applier.stateOf(table, p));
+    return { epoch: await store.newEpoch(incarnation, states), digests: p.digests };
+  }
+}

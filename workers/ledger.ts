@@ -1,0 +1,141 @@
+import type { Snapshot } from '../shared/protocol/snapshot.ts';
+import { sees } from '../shared/protocol/snapshot.ts';
+import type { Xid } from '../shared/protocol/xid.ts';
+import type { RowTag } from '../shared/resources/keys.ts';
+import type { Beat, Change, FeedItem } from './feed/feed.ts';
+import { plan } from './plan.ts';
+
+export type WholeTableCause = 'truncate' | 'bulk' | 'unreadable';
+
+/** Something to be made certain of before the position may move past it. */
+export interface Pending {
+  readonly item: FeedItem | { readonly kind: 'bulk'; readonly table: string; readonly xid: Xid };
+  /** Rows to fence; emptied when the whole table is put in doubt instead. */
+  rows: readonly { readonly tag: RowTag; readonly key: readonly string[]; readonly gone: boolean }[];
+  /** A new generation of this table (null: of every table) once the change is visible. */
+  readonly wholeTable: { readonly table: string | null; readonly cause: WholeTableCause } | null;
+  /** Whose visibility settles it; null: nobody's in particular (see `Ledger.isVisible`). */
+  readonly xid: Xid | null;
+  /** For an unknown transaction: everything that ran when it was first looked at is below this. */
+  boundary: Xid | null;
+  appliedMs: number | null;
+  settled: boolean;
+}
+
+export interface Settled {
+  readonly position: {
+    readonly partition: number;
+    readonly position: string;
+    readonly committedMs: number;
+  } | null;
+  readonly beats: readonly { readonly partition: number; readonly beat: Beat }[];
+  readonly changes: readonly Pending[];
+}
+
+/** Rows of one table in one transaction beyond which a new generation is cheaper than so many events. */
+export const BULK_ROWS = 10_000;
+
+/**
+ * What was received and is not settled yet, in the order of the log. The position moves over its finished front
+ * only, so that a crash at any moment has everything behind it delivered again.
+ */
+export class Ledger {
+  #pending: Pending[] = [];
+  /** Rows of the transactions under way by `xid table`; BULK_ROWS + 1 once they were put together. */
+  readonly #counts = new Map<string, number>();
+
+  get size(): number {
+    return this.#pending.length;
+  }
+
+  get isEmpty(): boolean {
+    return this.#pending.length === 0;
+  }
+
+  clear(): void {
+    this.#pending = [];
+    this.#counts.clear();
+  }
+
+  add(items: readonly FeedItem[]): void {
+    for (const item of items) {
+      if (item.kind === 'change') this.#addChange(item);
+      else if (item.kind === 'unreadable') {
+        this.#push(item, [], { table: item.table, cause: 'unreadable' }, item.xid);
+      } else {
+        // A transaction arrives in one piece: at its end nothing more of it can come.
+        if (item.kind === 'mark') this.#counts.clear();
+        this.#push(item, [], null, null);
+      }
+    }
+  }
+
+  #addChange(item: FeedItem & { kind: 'change' }): void {
+    const { change } = item;
+    const { rows, wholeTable } = plan(change);
+    if (wholeTable) {
+      this.#push(item, [], { table: change.table, cause: wholeTable }, change.xid);
+      return;
+    }
+    const name = `${change.xid} ${change.table}`;
+    const count = (this.#counts.get(name) ?? 0) + 1;
+    if (count > BULK_ROWS + 1) return;
+    this.#counts.set(name, count);
+    if (count <= BULK_ROWS) {
+      this.#push(item, rows, null, change.xid);
+      return;
+    }
+    for (const earlier of this.#pending) if (isChangeOf(earlier, change)) earlier.rows = [];
+    this.#push(
+      { kind: 'bulk', table: change.table, xid: change.xid },
+      [],
+      { table: change.table, cause: 'bulk' },
+      change.xid,
+    );
+  }
+
+  #push(
+    item: Pending['item'],
+    rows: Pending['rows'],
+    wholeTable: Pending['wholeTable'],
+    xid: Xid | null,
+  ): void {
+    this.#pending.push({ item, rows, wholeTable, xid, boundary: null, appliedMs: null, settled: false });
+  }
+
+  /**
+   * What has to be applied in a round whose snapshot is P: all that never was, and all that P now sees. An event
+   * applied before its transaction was visible may have met no record, and an old row may have been cached since.
+   */
+  toApply(p: Snapshot): Pending[] {
+    return this.#pending.filter(one => !one.settled && (one.appliedMs === null || this.isVisible(one, p)));
+  }
+
+  isVisible(one: Pending, p: Snapshot): boolean {
+    if (one.xid !== null) return sees(p, one.xid);
+    if (one.wholeTable === null) return true;
+    one.boundary ??= p.xmax;
+    return p.xmin >= one.boundary;
+  }
+
+  /** Takes the settled front off. */
+  advance(): Settled {
+    let position: Settled['position'] = null;
+    const beats: { partition: number; beat: Beat }[] = [];
+    const changes: Pending[] = [];
+    let done = 0;
+    for (const one of this.#pending) {
+      if (!one.settled) break;
+      done += 1;
+      const { item } = one;
+      if (item.kind === 'mark') position = item;
+      else if (item.kind === 'beat') beats.push(item);
+      else changes.push(one);
+    }
+    if (done > 0) this.#pending = this.#pending.slice(done);
+    return { position, beats, changes };
+  }
+}
+
+const isChangeOf = ({ item }: Pending, { xid, table }: Change): boolean =>
+  item.kind === 'change' && item.change.xid === xid && item.change.table === table;
