@@ -29,12 +29,15 @@ function whatIsMissing() {
   }
 }
 
+// Packages that want a newer Node than this one get it: they run under the Node 24 that comes with them.
+const ci = ['ci', '--include=dev', '--include=optional', '--loglevel=error'];
+
 function install(why) {
   process.stderr.write(`Installing the dependencies (${why}) …\n`);
   // Under `npm start` the same npm is used again; called directly, the one on the PATH.
   const npm = process.env.npm_execpath;
   const [command, before] = npm ? [process.execPath, [npm]] : ['npm', []];
-  const { status, error } = spawnSync(command, [...before, 'ci', '--include=dev', '--include=optional'], {
+  const { status, error } = spawnSync(command, [...before, ...ci], {
     cwd: home,
     stdio: ['ignore', process.stderr, process.stderr],
     shell: process.platform === 'win32' && !npm,

@@ -19,7 +19,7 @@ export interface AdminListenerOptions {
 export interface AdminListener {
   /** Base URL, without a slash at the end. */
   readonly url: string;
-  /** Idle connections are cut at once, answers under way get CLOSE_GRACE_MS. */
+  /** Idle connections are cut at once (`server.close` does that itself), answers under way get CLOSE_GRACE_MS. */
   close(): Promise<void>;
 }
 
@@ -66,7 +66,6 @@ export async function startAdminListener(options: AdminListenerOptions): Promise
           clearTimeout(cut);
           resolve();
         });
-        server.closeIdleConnections();
       }),
   };
 }

@@ -56,6 +56,8 @@ export class Applier {
   #term: Term = { epoch: '', incarnation: '', digests: new Map() };
   /** Writer → number of its last beat received. */
   readonly #beats = new Map<string, number>();
+  /** After a gap: beats of before are delivered again, and where their numbers begin is not known any more. */
+  #numbersUnknown = false;
   #reference: Xid = 0n;
   #settled: { position: string; lastBeat: Beat | null } | null = null;
   #lastBeat: Beat | null = null;
@@ -84,11 +86,16 @@ export class Applier {
     this.#ledger.clear();
     this.#beats.clear();
     this.#settled = null;
-    if (position?.beatWriter !== undefined) this.#beats.set(position.beatWriter, Number(position.beatNumber));
+    if (position?.beatWriter !== undefined)
+      this.#beats.set(`0 ${position.beatWriter}`, Number(position.beatNumber));
   }
 
-  begin(term: Term): void {
+  /** Works under `term` from now on. `afterGap`: what came before is covered by its epoch. */
+  begin(term: Term, afterGap: boolean): void {
     this.#term = term;
+    if (!afterGap) return;
+    this.#beats.clear();
+    this.#numbersUnknown = true;
   }
 
   async probe(): Promise<Probe> {
@@ -134,15 +141,18 @@ export class Applier {
     for (const item of items) {
       if (item.kind !== 'beat') continue;
       const { writer, number, incarnation } = item.beat;
-      const last = this.#beats.get(`${item.partition} ${writer}`) ?? this.#beats.get(writer) ?? 0;
-      this.#beats.set(`${item.partition} ${writer}`, Math.max(last, number));
-      if (number > last + 1) {
+      const name = `${item.partition} ${writer}`;
+      const last = this.#beats.get(name) ?? 0;
+      this.#beats.set(name, Math.max(last, number));
+      // The writer that starts after the gap begins at 1, behind everything that is delivered again.
+      if (number === 1) this.#numbersUnknown = false;
+      if (number > last + 1 && !(last === 0 && this.#numbersUnknown)) {
         throw new GapError({
           cause: 'beat-missing',
           detail: `beat ${number} of writer ${writer} came after ${last}`,
         });
       }
-      if (incarnation !== this.#term.incarnation) {
+      if (incarnation !== this.#term.incarnation && !this.#numbersUnknown) {
         throw new GapError({
           cause: 'other-incarnation',
           detail: `a beat was written in ${incarnation ?? 'a database without its marker'}, changes were followed in ${this.#term.incarnation}`,
@@ -250,7 +260,11 @@ export class Applier {
     this.#rememberedAtMs = nowMs;
     const { position, lastBeat } = this.#settled;
     const beat = lastBeat ? { beatWriter: lastBeat.writer, beatNumber: String(lastBeat.number) } : {};
-    await store.rememberFeedPosition(feed.name, { ...feed.positionOf(position), ...beat, epoch: this.#term.epoch });
+    await store.rememberFeedPosition(feed.name, {
+      ...feed.positionOf(position),
+      ...beat,
+      epoch: this.#term.epoch,
+    });
     feed.acknowledge(position);
     this.#settled = null;
   }

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
 import type { CacheStore } from '../shared/cache/store.ts';
 import type { Observer } from '../shared/observe.ts';
-import { PRINTING, startupOptions } from '../shared/origin/pool.ts';
+import { openSession } from '../shared/origin/session.ts';
 
 export interface BeatWriterOptions {
   readonly url: string;
@@ -102,20 +102,15 @@ export class BeatWriter {
 
   async #connect(): Promise<pg.Client> {
     if (this.#client) return this.#client;
-    const client = new pg.Client({
-      connectionString: this.#options.url,
-      application_name: 'freshet beats',
-      connectionTimeoutMillis: 3_000,
-      query_timeout: 5_000,
+    const client = await openSession(this.#options.url, 'beats', {
       // A standby that does not answer must not hold up what tells how far the stream has come.
-      options: startupOptions({ ...PRINTING, synchronous_commit: 'local' }),
+      synchronous_commit: 'local',
     });
     client.on('error', () => {
       this.#client = null;
     });
-    await client.connect();
     const { rows } = await client.query("select current_setting('server_version_num')::int as version");
-    this.#canFlush = Number((rows[0] as { version: number }).version) >= FLUSHED_MESSAGE;
+    this.#canFlush = Number((rows[0] as { version: string }).version) >= FLUSHED_MESSAGE;
     this.#client = client;
     return client;
   }

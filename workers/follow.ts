@@ -40,6 +40,11 @@ const LONGEST_RETRY_MS = 2_000;
 export class Follower {
   readonly #options: FollowerOptions;
   #gap: Gap | null = null;
+  #onFirstRound: () => void = () => {};
+  /** Resolves once a first batch has gone through: what is read then can be proven fresh. */
+  readonly following = new Promise<void>(resolve => {
+    this.#onFirstRound = resolve;
+  });
 
   constructor(options: FollowerOptions) {
     this.#options = options;
@@ -105,6 +110,7 @@ export class Follower {
         if (this.#gap) await this.#closeGap(this.#gap);
         await applier.take(batch);
         onProgress();
+        this.#onFirstRound();
         return;
       } catch (error) {
         batch = [];
@@ -126,7 +132,10 @@ export class Follower {
       return { cause: 'control-missing', detail: 'the cache holds no epoch with an incarnation' };
     }
     if (position?.epoch !== control.epoch) {
-      return { cause: 'redis-replaced', detail: `the epoch is ${control.epoch}, changes were applied under ${position?.epoch}` };
+      return {
+        cause: 'redis-replaced',
+        detail: `the epoch is ${control.epoch}, changes were applied under ${position?.epoch}`,
+      };
     }
     const p = await applier.probe();
     const fresh = [...watched.tables().keys()]
@@ -142,7 +151,7 @@ export class Follower {
         digest,
       ]),
     );
-    applier.begin({ epoch: control.epoch, incarnation: control.incarnation, digests });
+    applier.begin({ epoch: control.epoch, incarnation: control.incarnation, digests }, false);
     return null;
   }
 
@@ -162,7 +171,7 @@ export class Follower {
     await barrier.pass();
     const { epoch, digests } = await this.#newEpoch(incarnation);
 
-    applier.begin({ epoch, incarnation, digests });
+    applier.begin({ epoch, incarnation, digests }, true);
     this.#gap = null;
     observer.emit({ type: 'gap.closed', cause: gap.cause, durationMs: clock.monotonicMs() - startMs, epoch });
   }

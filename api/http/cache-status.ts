@@ -25,33 +25,41 @@ const HANDLING: Readonly<Record<ReadResult, string>> = {
   error: 'fwd=miss',
 };
 
-/** `Cache-Status` of a write: its method goes past the cache by nature. `refill`: what came of a write-through. */
+/** A miss for this reason found an entry that could not be proven: RFC 9211 has a word of its own for it. */
+const STALE = 'stale';
+
+/** The member that Freshet adds to `Cache-Status`. */
+export function cacheStatus(facts: CacheFacts): string {
+  const { result, mode, ttlSeconds, why } = facts;
+  if (result === 'hit' && mode === 'FRESH' && ttlSeconds === null && why === null) return 'freshet; hit';
+  const isStale = why === STALE && result === 'miss';
+  const handling = isStale ? 'fwd=stale' : HANDLING[result];
+  let member = `freshet; ${handling}`;
+  if (handling !== 'hit' && facts.stored) member += '; stored';
+  if (handling === 'hit' && ttlSeconds !== null) member += `; ttl=${Math.trunc(ttlSeconds)}`;
+  const detail = detailOf(result, mode, isStale ? null : why);
+  return detail === '' ? member : `${member}; detail=${item(detail)}`;
+}
+
+/** `Cache-Status` of a write: its method goes past the cache. `refill`: what came of writing through. */
 export const writeCacheStatus = (refill: string | null): string =>
   refill === null ? 'freshet; fwd=method' : `freshet; fwd=method; detail=${item(`refill/${refill}`)}`;
 
-/** The member that Freshet adds to `Cache-Status` (RFC 9211). */
-export function cacheStatus(facts: CacheFacts): string {
-  const { result, ttlSeconds } = facts;
-  if (result === 'hit' && facts.mode === 'FRESH' && ttlSeconds === null && facts.why === null)
-    return 'freshet; hit';
-  const handling = HANDLING[result];
-  const ttl = ttlSeconds !== null && handling === 'hit' ? `; ttl=${Math.trunc(ttlSeconds)}` : '';
-  const detail = detailOf(facts);
-  return `freshet; ${handling}${facts.stored ? '; stored' : ''}${ttl}${detail === '' ? '' : `; detail=${item(detail)}`}`;
-}
+/** `Cache-Status` of a read that nobody could answer. */
+export const errorCacheStatus = (code: string): string => `freshet; ${HANDLING.error}; detail=${item(code)}`;
 
-/** What the standard parameters cannot say, from the general to the particular: `GUARDED/proof-too-old`. */
-function detailOf({ result, mode, why }: CacheFacts): string {
+/** What the standard parameters cannot say, from the general to the particular: `GUARDED/fenced`. */
+function detailOf(result: ReadResult, mode: Mode, why: string | null): string {
   const words: string[] = [];
   if (result === 'negative') words.push('negative');
   if (mode !== 'FRESH') words.push(mode);
   else if (result === 'guarded') words.push('GUARDED');
-  if (why !== null && !words.includes(why)) words.push(why);
+  if (why !== null) words.push(why);
   return words.join('/');
 }
 
 const TOKEN = /^[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*$/;
 
-/** A structured field item (RFC 8941): a token where it can be one, else a string of printable ASCII. */
+/** An item of a structured field (RFC 9651): a token where it can be one, else a string of printable ASCII. */
 const item = (text: string): string =>
   TOKEN.test(text) ? text : `"${text.replaceAll(/[^ -~]/g, '?').replaceAll(/["\\]/g, '\\$&')}"`;

@@ -48,7 +48,9 @@ export function parseTag(text: string): EntityTag | null {
   const weak = text.startsWith('W/');
   const opening = weak ? 2 : 0;
   const closing = closingQuote(text, opening);
-  return closing === text.length - 1 ? { weak, opaque: text.slice(opening + 1, closing) } : null;
+  return closing > 0 && closing === text.length - 1
+    ? { weak, opaque: text.slice(opening + 1, closing) }
+    : null;
 }
 
 /** Whether `text` could stand between the quotes of a tag. */

@@ -39,67 +39,73 @@ export const RETRY_AFTER_SECONDS = 1;
 const LATER = { 'Retry-After': String(RETRY_AFTER_SECONDS) };
 
 /** Errors that callers are told in the words they were thrown with. All others keep their words for the log. */
-const STATUS_OF: Readonly<Record<string, number>> = {
-  'bad-json': 400,
-  'bad-value': 400,
-  'read-only-column': 400,
-  'not-permitted': 403,
-  'unique-violation': 409,
-  'foreign-key-violation': 409,
-  'exclusion-violation': 409,
-  'check-violation': 422,
-  'not-null-violation': 422,
-  'too-long': 422,
-  'refused-by-trigger': 422,
-  'inexact-number': 500,
-  'no-version': 500,
-  overloaded: 503,
-  'definition-changed': 503,
-  'write-conflict': 503,
-  'write-timeout': 503,
-  'commit-unknown': 503,
-};
+const STATUS_OF: ReadonlyMap<string, number> = new Map(
+  Object.entries({
+    'bad-json': 400,
+    'bad-value': 400,
+    'read-only-column': 400,
+    'not-permitted': 403,
+    'unique-violation': 409,
+    'foreign-key-violation': 409,
+    'exclusion-violation': 409,
+    'check-violation': 422,
+    'not-null-violation': 422,
+    'too-long': 422,
+    'refused-by-trigger': 422,
+    'inexact-number': 500,
+    'no-version': 500,
+    overloaded: 503,
+    'definition-changed': 503,
+    'write-conflict': 503,
+    'write-timeout': 503,
+    'commit-unknown': 503,
+  }),
+);
 
 /** What Express' body reader says, by its `type`. */
-const UNREADABLE: Readonly<Record<string, Problem>> = {
-  'entity.too.large': {
-    status: 413,
-    code: 'body-too-large',
-    detail: 'The body is larger than this server takes.',
-    hint: 'Send fewer or smaller values.',
-  },
-  'encoding.unsupported': {
-    status: 415,
-    code: 'content-coding',
-    detail: 'The body is compressed, and this server reads bodies only as they are.',
-    hint: 'Send it without Content-Encoding.',
-    headers: { 'Accept-Encoding': 'identity' },
-  },
-  'request.size.invalid': {
-    status: 400,
-    code: 'body-incomplete',
-    detail: 'The body does not have the length that Content-Length announced.',
-    hint: 'Send Content-Length in bytes, not in characters.',
-  },
-};
+const UNREADABLE: ReadonlyMap<string, Problem> = new Map(
+  Object.entries({
+    'entity.too.large': {
+      status: 413,
+      code: 'body-too-large',
+      detail: 'The body is larger than this server takes.',
+      hint: 'Send fewer or smaller values.',
+    },
+    'encoding.unsupported': {
+      status: 415,
+      code: 'content-coding',
+      detail: 'The body is compressed, and this server reads bodies only as they are.',
+      hint: 'Send it without Content-Encoding.',
+      headers: { 'Accept-Encoding': 'identity' },
+    },
+    'request.size.invalid': {
+      status: 400,
+      code: 'body-incomplete',
+      detail: 'The body does not have the length that Content-Length announced.',
+      hint: 'Send Content-Length in bytes, not in characters.',
+    },
+  }),
+);
 
 /** The problem that stands for any error. Whatever was not meant for callers is told without its words. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof ProblemError) return error.problem;
-  if (error instanceof FreshetError) {
-    const status = STATUS_OF[error.code] ?? (error.retryable ? 503 : 500);
-    const headers = status === 503 && error.retryable ? { headers: LATER } : {};
-    if (error.code in STATUS_OF) {
-      return { status, code: error.code, detail: error.message, hint: error.hint, ...headers };
-    }
-    return { ...(status === 503 ? { ...NOT_NOW, ...headers } : INTERNAL), code: error.code };
-  }
+  if (error instanceof FreshetError) return problemOfOurs(error);
   const { type, status } = (error ?? {}) as { type?: unknown; status?: unknown };
-  if (typeof type === 'string' && type in UNREADABLE) return UNREADABLE[type]!;
+  const unreadable = UNREADABLE.get(String(type));
+  if (unreadable) return unreadable;
   if (typeof status === 'number' && status >= 400 && status < 500) {
     return { status, code: 'bad-request', detail: 'The request could not be read.' };
   }
   return INTERNAL;
+}
+
+function problemOfOurs({ code, message, hint, retryable }: FreshetError): Problem {
+  const known = STATUS_OF.get(code);
+  const status = known ?? (retryable ? 503 : 500);
+  const headers = status === 503 && retryable ? { headers: LATER } : {};
+  if (known !== undefined) return { status, code, detail: message, hint, ...headers };
+  return { ...(status === 503 ? NOT_NOW : INTERNAL), code, ...headers };
 }
 
 const NOT_NOW = {

@@ -6,6 +6,7 @@ import { FreshetError } from '../../shared/errors.ts';
 import { type Filled, type Filler, type Loaded, slotOfRow } from '../../shared/fill/lease-and-fill.ts';
 import type { Mode, ReadResult } from '../../shared/observe.ts';
 import { type Entry, isServable, type Slot } from '../../shared/protocol/entry.ts';
+import type { RowTag } from '../../shared/resources/keys.ts';
 import type { Resource } from '../../shared/resources/resource.ts';
 import type { RowAnswer } from '../ports.ts';
 import type { Freshness } from './freshness.ts';
@@ -27,6 +28,10 @@ export interface ReaderOptions {
   readonly refreshCatalog: () => Promise<unknown>;
   /** The resource of that name as it is after a refresh. */
   readonly currentResource: (name: string) => Resource | undefined;
+  /** A table's digest in `control` is not the one seen before: its definition may have changed. */
+  readonly onDefinition?: (table: string) => void;
+  /** Told of every read: what is popular. */
+  readonly onRead?: (resource: string, tag: RowTag) => void;
   /** How long a reader waits for another process to fill before it asks the database itself. */
   readonly leaseWaitMs?: number;
 }
@@ -58,6 +63,8 @@ const MOST_ROUNDS = 4;
 export class Reader {
   readonly #options: ReaderOptions;
   readonly #flights = new Map<string, Flight>();
+  /** Table → digest last seen in `control`. */
+  readonly #digests = new Map<string, string | null>();
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -79,9 +86,11 @@ export class Reader {
 
   async #read(resource: Resource, key: readonly string[], demandProof: boolean): Promise<RowAnswer> {
     const slot = slotOfRow(resource, key);
+    this.#options.onRead?.(resource.name, slot.tag);
     for (let round = 0; round < MOST_ROUNDS; round += 1) {
       const read = await this.#lookUp(slot);
       if (read === null) return this.#bypass(resource, key, slot);
+      if (read.control) this.#noteDigest(slot.table, read.control.digest);
 
       let judged: string | null = null;
       if (
@@ -109,6 +118,13 @@ export class Reader {
       }
     }
     return this.#answerLoaded(await this.#load(resource, key), 'miss', false, 'busy');
+  }
+
+  #noteDigest(table: string, digest: string | null): void {
+    const known = this.#digests.get(table);
+    if (known === digest) return;
+    this.#digests.set(table, digest);
+    if (known !== undefined) this.#options.onDefinition?.(table);
   }
 
   /** Null when the cache cannot be asked. */

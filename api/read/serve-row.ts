@@ -4,7 +4,7 @@ import type { ReadOutcome, ReadResult } from '../../shared/observe.ts';
 import type { Resource } from '../../shared/resources/resource.ts';
 import { sendProblem } from '../answer.ts';
 import { demandsProof } from '../http/cache-control.ts';
-import { cacheStatus } from '../http/cache-status.ts';
+import { cacheStatus, errorCacheStatus } from '../http/cache-status.ts';
 import { judge, type Verdict } from '../http/preconditions.ts';
 import { problemOf } from '../http/problem.ts';
 import { malformedCondition, noSuchRow, preconditionFailed } from '../http/problems.ts';
@@ -51,7 +51,7 @@ export const serveRow =
       report('error', 'none', 0);
       if (!isRetryable(error)) throw error;
       const problem = problemOf(error);
-      sendProblem(req, res, problem, { 'Cache-Status': `freshet; fwd=miss; detail=${problem.code}` });
+      sendProblem(req, res, problem, { 'Cache-Status': errorCacheStatus(problem.code) });
       return;
     }
 

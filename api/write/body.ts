@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { FreshetError } from '../../shared/errors.ts';
-import { parseJsonExactly } from '../../shared/resources/json-exactly.ts';
+import { isWrittenNumber, parseJsonExactly } from '../../shared/resources/json-exactly.ts';
 import { nearMiss } from '../../shared/resources/near-miss.ts';
 import type { Column, Resource } from '../../shared/resources/resource.ts';
 import { decodeValue } from '../../shared/resources/values.ts';
@@ -17,11 +17,8 @@ export type ColumnTexts = ReadonlyMap<string, string | null>;
 export function parseBody(bytes: Buffer | undefined): Body {
   if (bytes === undefined || bytes.length === 0) throw new ProblemError(missingBody);
   const value = parseJsonExactly(decodeUtf8(bytes));
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new ProblemError(
-      notAnObject(Array.isArray(value) ? 'an array' : value === null ? 'null' : `a ${typeof value}`),
-    );
-  }
+  const kind = kindOf(value);
+  if (kind !== 'object') throw new ProblemError(notAnObject(kind));
   // Without a prototype, `constructor` is a member that is not there, like any other.
   return Object.assign(Object.create(null), value);
 }
@@ -51,6 +48,9 @@ export function readRow(resource: Resource, key: readonly string[], body: Body):
   if (faults.length > 0) throw new ProblemError(invalidBody(faults));
   return texts;
 }
+
+const kindOf = (value: unknown): string =>
+  value === null ? 'null' : Array.isArray(value) ? 'array' : isWrittenNumber(value) ? 'number' : typeof value;
 
 const decodeUtf8 = (bytes: Buffer): string => {
   try {

@@ -36,7 +36,7 @@ export function guardOf(resource: Resource, method: string, conditions: Conditio
 
 /** The versions that every list names. */
 function versionsIn(resource: Resource, lists: readonly (readonly EntityTag[])[]): string[] {
-  const sets = lists.map(tags => new Set(tags.map(tag => versionOfTag(resource, serializeTag(tag)))));
+  const sets = lists.map(tags => new Set(tags.map(tag => versionOfTag(serializeTag(tag)))));
   const [first, ...others] = sets;
   return [...first!].filter(version => version !== null && others.every(set => set.has(version))) as string[];
 }

@@ -10,7 +10,7 @@ import { conditionsOf } from './conditions.ts';
 
 /**
  * POST: a new row; columns that are not named get their defaults. With `If-None-Match: *` a row that already has
- * this key is a 412; without, it is a 409 like any other value that has to be unique.
+ * the key in the body is a 412; without, it is a 409 like any other value that has to be unique.
  */
 export const createRow =
   (ctx: ApiContext): RequestHandler =>
@@ -20,7 +20,8 @@ export const createRow =
     // A row that is not there yet is in no state that If-Match could name.
     if (conditions.match.length > 0) throw new ProblemError(preconditionFailed(null));
     const columns = readColumns(resource, parseBody(req.body));
-    const onlyNew = conditions.noneMatch === '*';
+    const namesKey = resource.table.key.every(({ name }) => columns.has(name));
+    const onlyNew = conditions.noneMatch === '*' && namesKey;
 
     const concluded = await conclude(ctx, {
       resource,

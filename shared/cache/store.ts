@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { FreshetError } from '../errors.ts';
-import type { EventOutcome, FillRefusal } from '../observe.ts';
+import type { Blocker, EventOutcome, FillRefusal } from '../observe.ts';
 import {
   type Entry,
   type EntryMeta,
@@ -40,16 +40,26 @@ export interface Control {
   readonly tables: ReadonlyMap<string, TableState>;
 }
 
-/** What a process tells of itself every second. */
-export interface ProcessRecord {
+/** What a process tells of itself. */
+export interface ProcessReport {
   readonly id: string;
   readonly role: 'api' | 'worker';
   readonly metrics: string | null;
   readonly mode: string | null;
   readonly proofAgeMs: number | null;
+  /** Why nothing is proven now, where a worker knows. */
+  readonly gap?: string | null;
+  /** Transactions that a barrier or a new slot waits for. */
+  readonly waitingFor?: readonly Blocker[];
+  readonly feed?: string;
+  /** Changes received and not settled yet. */
+  readonly unsettled?: number;
+}
+
+/** The same as it stands in Redis, rewritten every second. */
+export interface ProcessRecord extends ProcessReport {
   /** Wall clock, milliseconds. */
   readonly at: number;
-  readonly [detail: string]: unknown;
 }
 
 interface PendingRead {

@@ -11,6 +11,8 @@ export interface Representation {
 
 /** 132 bits: as many as fit into 22 characters, and far from any collision. */
 const HASH_LENGTH = 22;
+/** Beside a version, which no other state of the row ever had. */
+const VERSION_HASH_LENGTH = 8;
 
 const encoders = new WeakMap<Resource, RowEncoder>();
 
@@ -25,8 +27,8 @@ export function represent(resource: Resource, texts: readonly (string | null)[])
     encoders.set(resource, encode);
   }
   const body = Buffer.from(encode(texts));
-  if (resource.etag === 'hash')
-    return { body, etag: `"${hash('sha256', body, 'base64url').slice(0, HASH_LENGTH)}"` };
+  const digest = hash('sha256', body, 'base64url');
+  if (resource.etag === 'hash') return { body, etag: `"${digest.slice(0, HASH_LENGTH)}"` };
   const version = texts[resource.columns.findIndex(column => column.name === resource.versionColumn)];
   if (version == null) {
     throw new FreshetError({
@@ -35,14 +37,11 @@ export function represent(resource: Resource, texts: readonly (string | null)[])
       hint: 'Declare the column NOT NULL and let the trigger set it, or use etag: "hash".',
     });
   }
-  return { body, etag: versionTag(resource, version) };
+  return { body, etag: `"v${version}.${digest.slice(0, VERSION_HASH_LENGTH)}"` };
 }
 
-/** The tag of a version: it names the representation too, since another choice of columns is another set of bytes. */
-export const versionTag = (resource: Resource, version: string): string => `"v${version}.${resource.rep}"`;
-
-/** The version inside such a tag; null for any other tag, or one of another representation. */
-export function versionOfTag(resource: Resource, etag: string): string | null {
-  const match = /^"v(-?\d+)\.([^"]*)"$/.exec(etag);
-  return match && match[2] === resource.rep ? match[1]! : null;
-}
+/**
+ * The version inside a version tag; null for any other tag. The rest of the tag names the bytes: a change of the
+ * table's definition can change them without moving any row's version.
+ */
+export const versionOfTag = (etag: string): string | null => /^"v(-?\d+)\.[\w-]+"$/.exec(etag)?.[1] ?? null;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { FreshetError } from '../errors.ts';
+import { BUMP_VERSION_SQL } from '../resources/version-trigger.ts';
 import { quoteLiteral } from './quote.ts';
 
 type Queryable = Pick<pg.Pool | pg.Client, 'query'>;
@@ -42,6 +43,7 @@ export async function findLacks(client: Queryable, slot: string | null): Promise
             current_setting('server_version_num')::int as version,
             to_regclass('freshet.alive') is not null as alive,
             to_regclass('freshet.dead_letter') is not null as dead_letter,
+            to_regprocedure('freshet.bump_version()') is not null as bump_version,
             exists (select from pg_publication where pubname = 'freshet') as publication,
             $1::text is null or exists (select from pg_replication_slots where slot_name = $1) as slot`,
     [slot],
@@ -50,9 +52,9 @@ export async function findLacks(client: Queryable, slot: string | null): Promise
   // Pools print booleans as `t`, plain clients parse them.
   const has = (name: string): boolean => found[name] === true || found[name] === 't';
   const lacks: Lack[] = [];
-  if (Number(found.version) < 140_000) {
+  if (Number(found.version) < 150_000) {
     lacks.push({
-      what: `Postgres 14 or newer is needed, this is ${Math.trunc(Number(found.version) / 10_000)}`,
+      what: `Postgres 15 or newer is needed, this is ${Math.trunc(Number(found.version) / 10_000)}`,
       sql: null,
     });
   }
@@ -72,6 +74,12 @@ export async function findLacks(client: Queryable, slot: string | null): Promise
     lacks.push({ what: 'the marker table freshet.alive', sql: `${SCHEMA}; ${ALIVE}; ${MARK}` });
   if (!has('dead_letter'))
     lacks.push({ what: 'the table freshet.dead_letter', sql: `${SCHEMA}; ${DEAD_LETTER}` });
+  if (!has('bump_version')) {
+    lacks.push({
+      what: 'the trigger function freshet.bump_version()',
+      sql: `${SCHEMA}; ${BUMP_VERSION_SQL}`,
+    });
+  }
   if (!has('publication')) lacks.push({ what: 'the publication freshet', sql: PUBLICATION });
   if (!has('slot')) {
     lacks.push({

@@ -27,6 +27,8 @@ export interface PoolOptions {
   readonly statementTimeoutMs: number;
   readonly name: string;
   readonly observer: Observer;
+  /** Further settings of every session. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 /** `-c` options of the startup packet, so that a setting can never be missing on a reconnect. */
@@ -50,6 +52,7 @@ export function createPool(options: PoolOptions): pg.Pool {
       statement_timeout: String(options.statementTimeoutMs),
       idle_in_transaction_session_timeout: '30000',
       ...(options.readOnly ? { default_transaction_read_only: 'on' } : {}),
+      ...options.settings,
     }),
   });
   pool.on('error', error => options.observer.emit({ type: 'postgres.lost', use: options.name, error }));

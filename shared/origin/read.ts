@@ -107,9 +107,6 @@ const forget = (resource: Resource): void => void statements.delete(resource);
 export const keyCondition = (table: TableShape, alias: string, first = 1): string =>
   table.key.map((column, i) => `${alias}.${quoteIdentifier(column.name)} = $${first + i}`).join(' and ');
 
-/** A cast to `varchar(5)` would cut a longer text down to the key of another row. */
-const withoutLength = (type: string): string => type.replace(/\(\d+\)/, '');
-
 /** What GUARDED asks of the primary for one table and many rows: is what was cached still what is there? */
 export interface RowCheck {
   readonly incarnation: string | null;
@@ -127,7 +124,7 @@ export async function checkRows(
   clock: Clock,
 ): Promise<RowCheck> {
   const names = table.key.map((_, i) => `k${i}`);
-  const arrays = table.key.map((column, i) => `$${i + 4}::${withoutLength(column.type)}[]`);
+  const arrays = table.key.map((column, i) => `$${i + 4}::${column.baseType}[]`);
   const text = `
     select (select incarnation::text from freshet.alive) as incarnation,
            ${TABLE_DIGESTS} as digests,

@@ -137,11 +137,15 @@ function columnsIn(error: pg.DatabaseError, { resource }: Attempt): string {
   return shown.length > 0 ? shown.join(', ') : 'value';
 }
 
-/** Postgres says `… parameter $3 …` in the context of an error that a parameter's own text caused. */
+/**
+ * Postgres says `… parameter $3 …` in the context of an error that a parameter's own text caused. What a length or
+ * precision refuses is noticed later, and then only a column that has one can be meant.
+ */
 function parameterIn(error: pg.DatabaseError, { parameters }: Attempt): string {
   const number = /\$(\d+)/.exec(error.where ?? '')?.[1];
-  const parameter = number === undefined ? undefined : parameters[Number(number) - 1];
-  return parameter ? `Column ${parameter.column.name}` : 'A value does not fit';
+  const bounded = parameters.filter(({ column, text }) => text !== null && /\(\d/.test(column.type));
+  const meant = number === undefined ? bounded : parameters.slice(Number(number) - 1, Number(number));
+  return meant.length === 1 ? `Column ${meant[0]!.column.name}` : 'A value does not fit';
 }
 
 /** A text that is too long is noticed after the parameters were read, so Postgres names only the type. */

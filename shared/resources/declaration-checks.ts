@@ -102,7 +102,7 @@ export function checkOptions(options: TableOptions): Flaw[] {
 /** What the options say about columns, against the columns there are. Only for options that passed `checkOptions`. */
 export function checkColumns(options: TableOptions, shape: TableShape, facts: TableFacts): Flaw[] {
   const unknown = checkNames(
-    'columns',
+    'each of columns',
     options.columns ?? [],
     shape.columns.map(column => column.name),
     'a column of the table',
@@ -111,7 +111,7 @@ export function checkColumns(options: TableOptions, shape: TableShape, facts: Ta
   if (unknown.length > 0) return unknown;
   const exposed = options.columns ?? shape.columns.map(column => column.name);
   const among = (option: 'readOnly' | 'filters' | 'orders'): Flaw[] =>
-    checkNames(option, options[option] ?? [], exposed, 'an exposed column');
+    checkNames(`each of ${option}`, options[option] ?? [], exposed, 'an exposed column');
   return [
     ...checkExposedOnce(exposed),
     ...checkKeyExposed(exposed, shape),
@@ -135,7 +135,7 @@ function checkNames(
     .map(name => {
       const meant = nearMiss(name, known);
       return {
-        expected: `each of ${option} to be ${what}`,
+        expected: `${option} to be ${what}`,
         came: JSON.stringify(name),
         mend: meant ? `did you mean ${meant}?` : `there are ${known.join(', ')}`,
       };
@@ -172,7 +172,7 @@ function checkNumbers(options: TableOptions, exposed: readonly string[], shape: 
   const exact = shape.columns
     .filter(column => exposed.includes(column.name) && isExactNumber(column))
     .map(column => column.name);
-  return checkNames('numbers', asked, exact, 'an exposed int8 or numeric column');
+  return checkNames('each of numbers', asked, exact, 'an exposed int8 or numeric column');
 }
 
 /** Columns whose values can have more digits than a JSON number is sure to keep; arrays of them too. */

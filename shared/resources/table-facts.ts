@@ -124,7 +124,7 @@ const FACTS = `
       )
       from pg_catalog.pg_publication p
       left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
-      where p.pubname = $2 and pg_catalog.pg_relation_is_publishable(c.oid) and (p.puballtables or r.oid is not null or exists (
+      where p.pubname = $2 and (p.puballtables or r.oid is not null or exists (
         select from pg_catalog.pg_publication_namespace s where s.pnpubid = p.oid and s.pnnspid = c.relnamespace
       ))
     ),

@@ -19,7 +19,7 @@ function run(body: string): ChildProcess {
 
 describe('the log on stdout', () => {
   let child: ChildProcess;
-  afterEach(() => child.kill('SIGKILL'));
+  afterEach(() => void child.kill('SIGKILL'));
 
   test('is whole although the process exits right after its last line', async () => {
     child = run(`for (let i = 1; i <= 500; i++) say('line ' + i); process.exit(0);`);
