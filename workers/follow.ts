@@ -1,6 +1,7 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import type { CacheStore } from '../shared/cache/store.ts';
+import type { CacheStore, Control, TableState } from '../shared/cache/store.ts';
 import type { Clock } from '../shared/clock.ts';
 import { FreshetError } from '../shared/errors.ts';
 import type { Observer } from '../shared/observe.ts';
@@ -138,21 +139,28 @@ export class Follower {
       };
     }
     const p = await applier.probe();
-    const fresh = [...watched.tables().keys()]
-      .filter(table => !control.tables.has(table))
-      .map(table => applier.stateOf(table, p));
-    if (!(await store.raiseGenerations(control.epoch, fresh))) {
+    const states = [
+      ...[...watched.tables().keys()]
+        .filter(table => !control.tables.has(table))
+        .map(table => applier.stateOf(table, p)),
+      ...this.#unwatched(control),
+    ];
+    if (!(await store.raiseGenerations(control.epoch, states))) {
       return { cause: 'control-missing', detail: 'the epoch was replaced while the feed was taken over' };
     }
-    for (const { table } of fresh) observer.emit({ type: 'generation.raised', table, cause: 'first-start' });
-    const digests = new Map(
-      [...control.tables, ...fresh.map(state => [state.table, state] as const)].map(([table, { digest }]) => [
-        table,
-        digest,
-      ]),
-    );
+    for (const { table } of states) observer.emit({ type: 'generation.raised', table, cause: 'first-start' });
+    const digests = new Map<string, string | null>();
+    for (const { table, digest } of [...control.tables.values(), ...states]) digests.set(table, digest);
     applier.begin({ epoch: control.epoch, incarnation: control.incarnation, digests }, false);
     return null;
+  }
+
+  /** Tables that another configuration served: nobody follows them now, so nobody may cache them. */
+  #unwatched(control: Control | null): TableState[] {
+    const watched = this.#options.watched.tables();
+    return [...(control?.tables.values() ?? [])]
+      .filter(({ table, digest }) => digest !== null && !watched.has(table))
+      .map(({ table }) => ({ table, generation: randomUUID(), digest: null }));
   }
 
   /**
@@ -185,7 +193,10 @@ export class Follower {
         detail: 'the database was recovered while a gap was being closed',
       });
     }
-    const states = [...watched.tables().keys()].map(table => applier.stateOf(table, p));
+    const states = [
+      ...[...watched.tables().keys()].map(table => applier.stateOf(table, p)),
+      ...this.#unwatched(await store.control()),
+    ];
     return { epoch: await store.newEpoch(incarnation, states), digests: p.digests };
   }
 }

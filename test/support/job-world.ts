@@ -22,8 +22,8 @@ export interface JobWorld {
   readonly store: CacheStore;
   readonly filler: Filler;
   readonly pool: ReturnType<typeof createPool>;
-  /** A new cache epoch, in which every table may be cached. */
-  newEpoch(): Promise<void>;
+  /** A new cache epoch, in which every table may be cached, or none. */
+  newEpoch(cacheable?: boolean): Promise<void>;
   /** Bodies that are cached now, by tag. */
   cached(...ids: number[]): Promise<Record<string, unknown>>;
   close(): Promise<void>;
@@ -73,13 +73,13 @@ export async function openJobWorld(
     store,
     filler,
     pool,
-    async newEpoch() {
+    async newEpoch(cacheable = true) {
       const incarnation = await markIncarnation(await database.connect());
       const { digests } = await probe(pool, tables);
       const states = tables.map(({ qualified }) => ({
         table: qualified,
         generation: 'one',
-        digest: digests.get(qualified)!,
+        digest: cacheable ? digests.get(qualified)! : null,
       }));
       await store.newEpoch(incarnation, states);
     },

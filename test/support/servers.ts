@@ -97,6 +97,7 @@ export const startPostgres = (options: TestServerOptions = {}): Promise<TestServ
           max_replication_slots: 50,
           max_wal_senders: 50,
           max_connections: 300,
+          max_prepared_transactions: 20,
           // What fsync protects against, a crash of the operating system, no test provokes.
           fsync: 'off',
           ...options.settings,
