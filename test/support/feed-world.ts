@@ -74,15 +74,21 @@ export async function openFeedWorld(schema: string): Promise<FeedWorld> {
 }
 
 const LIMIT_MS = 10_000;
+/** What came with an accepted item and behind it: the beginning of what is looked at next. */
+const leftOver = new WeakMap<Feed, FeedItem[]>();
 
 /** Items until one is accepted, that one included. On timeout it says what came instead. */
 export async function itemsUntil(feed: Feed, accept: (item: FeedItem) => boolean): Promise<FeedItem[]> {
   const seen: FeedItem[] = [];
   const untilMs = performance.now() + LIMIT_MS;
   while (performance.now() < untilMs) {
-    for (const item of await feed.next(100)) {
+    const batch = leftOver.get(feed) ?? (await feed.next(100));
+    leftOver.delete(feed);
+    for (const [i, item] of batch.entries()) {
       seen.push(item);
-      if (accept(item)) return seen;
+      if (!accept(item)) continue;
+      if (i + 1 < batch.length) leftOver.set(feed, batch.slice(i + 1));
+      return seen;
     }
   }
   throw new Error(
