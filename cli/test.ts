@@ -20,6 +20,9 @@ export const command: Command = {
         '--disable-warning=ExperimentalWarning',
         'node_modules/jest/bin/jest.js',
         ...words,
+        // Last: the option takes as many words as follow it.
+        '--reporters=default',
+        '--reporters=./test/support/tally.js',
       ],
       jest =>
         jest.on('message', message => {

@@ -54,10 +54,12 @@ export class Applier {
   readonly #options: ApplierOptions;
   readonly #ledger = new Ledger();
   #term: Term = { epoch: '', incarnation: '', digests: new Map() };
+  /** Of the cache Redis in which the term began. */
+  #runId: string | null = null;
   /** Writer → number of its last beat received. */
   readonly #beats = new Map<string, number>();
-  /** After a gap: beats of before are delivered again, and where their numbers begin is not known any more. */
-  #numbersUnknown = false;
+  /** Beats of before the gap may be delivered again, and where their numbers begin is not known any more. */
+  #afterGap = false;
   #reference: Xid = 0n;
   #settled: { position: string; lastBeat: Beat | null } | null = null;
   #lastBeat: Beat | null = null;
@@ -93,9 +95,10 @@ export class Applier {
   /** Works under `term` from now on. `afterGap`: what came before is covered by its epoch. */
   begin(term: Term, afterGap: boolean): void {
     this.#term = term;
+    this.#runId = this.#options.store.connection.runId;
     if (!afterGap) return;
     this.#beats.clear();
-    this.#numbersUnknown = true;
+    this.#afterGap = true;
   }
 
   async probe(): Promise<Probe> {
@@ -144,15 +147,16 @@ export class Applier {
       const name = `${item.partition} ${writer}`;
       const last = this.#beats.get(name) ?? 0;
       this.#beats.set(name, Math.max(last, number));
-      // The writer that starts after the gap begins at 1, behind everything that is delivered again.
-      if (number === 1) this.#numbersUnknown = false;
-      if (number > last + 1 && !(last === 0 && this.#numbersUnknown)) {
+      const isFirst = last === 0 && this.#afterGap;
+      if (number > last + 1 && !isFirst) {
         throw new GapError({
           cause: 'beat-missing',
           detail: `beat ${number} of writer ${writer} came after ${last}`,
         });
       }
-      if (incarnation !== this.#term.incarnation && !this.#numbersUnknown) {
+      // Behind the first beat of this life of the database, whatever is delivered again has been delivered.
+      if (incarnation === this.#term.incarnation) this.#afterGap = false;
+      else if (!this.#afterGap) {
         throw new GapError({
           cause: 'other-incarnation',
           detail: `a beat was written in ${incarnation ?? 'a database without its marker'}, changes were followed in ${this.#term.incarnation}`,
@@ -174,7 +178,7 @@ export class Applier {
     if (await isCommitUnderWay(pool)) return false;
     await watched.refresh();
     const states = changed.map(table => this.stateOf(table, p));
-    if (!(await store.raiseGenerations(this.#term.epoch, states))) throw this.#otherEpoch();
+    if (!(await store.raiseGenerations(this.#term.epoch, states))) throw await this.#otherEpoch();
     const digests = new Map(this.#term.digests);
     for (const { table } of states) digests.set(table, p.digests.get(table) ?? null);
     this.#term = { ...this.#term, digests };
@@ -219,7 +223,7 @@ export class Applier {
       for (const name of table === null ? watched.tables().keys() : [table]) causes.set(name, cause);
     }
     const states = [...causes.keys()].map(table => this.stateOf(table, p));
-    if (!(await store.raiseGenerations(this.#term.epoch, states))) throw this.#otherEpoch();
+    if (!(await store.raiseGenerations(this.#term.epoch, states))) throw await this.#otherEpoch();
     for (const [table, cause] of causes) observer.emit({ type: 'generation.raised', table, cause });
   }
 
@@ -243,7 +247,7 @@ export class Applier {
   async #echo(beats: readonly { partition: number; beat: Beat }[]): Promise<void> {
     const { store, feed, observer, clock } = this.#options;
     // A lost or replaced control record: nothing cached under the old one may be called fresh.
-    if ((await store.epoch()) !== this.#term.epoch) throw this.#otherEpoch();
+    if ((await store.epoch()) !== this.#term.epoch) throw await this.#otherEpoch();
     const newest = new Map(beats.map(one => [`${one.partition} ${one.beat.writer}`, one]));
     for (const { partition, beat } of newest.values()) {
       const startMs = clock.monotonicMs();
@@ -264,6 +268,7 @@ export class Applier {
       ...feed.positionOf(position),
       ...beat,
       epoch: this.#term.epoch,
+      run: this.#runId ?? '',
     });
     feed.acknowledge(position);
     this.#settled = null;
@@ -296,8 +301,20 @@ export class Applier {
     }
   }
 
-  #otherEpoch(): GapError {
-    const epoch = this.#term.epoch;
-    return new GapError({ cause: 'control-missing', detail: `control no longer holds epoch ${epoch}` });
+  /** Why `control` does not hold this term's epoch any more. */
+  async #otherEpoch(): Promise<GapError> {
+    const { store } = this.#options;
+    const control = await store.control();
+    const was = `changes were applied under epoch ${this.#term.epoch}`;
+    if (store.connection.runId !== this.#runId) {
+      return new GapError({
+        cause: 'redis-replaced',
+        detail: `${was}, in another run of the cache Redis`,
+      });
+    }
+    if (control === null || control.incarnation === '') {
+      return new GapError({ cause: 'control-missing', detail: `${was}, the cache holds no such record` });
+    }
+    return new GapError({ cause: 'ordered', detail: `${was}, epoch ${control.epoch} was ordered` });
   }
 }

@@ -134,7 +134,7 @@ export class Follower {
     }
     if (position?.epoch !== control.epoch) {
       return {
-        cause: 'redis-replaced',
+        cause: position?.run === store.connection.runId ? 'ordered' : 'redis-replaced',
         detail: `the epoch is ${control.epoch}, changes were applied under ${position?.epoch}`,
       };
     }

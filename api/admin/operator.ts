@@ -81,10 +81,8 @@ export function isSameOrigin(request: IncomingMessage): boolean {
   return request.headers['sec-fetch-site'] === 'same-origin';
 }
 
-const LOOPBACK_NAMES = new Set(['localhost', '127.0.0.1', '[::1]']);
-
-export const isLoopback = (host: string): boolean =>
-  host === '::1' || LOOPBACK_NAMES.has(host) || /^127\./.test(host);
+/** Whole names only: `127.0.0.1.example.org` is anybody's. */
+export const isLoopback = (host: string): boolean => /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/.test(host);
 
 /** A page elsewhere can have its own name resolve to the loopback address; it cannot change the Host it sends. */
 export const asksForLoopback = (request: IncomingMessage): boolean =>

@@ -112,11 +112,12 @@ export class Freshness {
   }
 
   #echo(text: string): void {
+    // First: the nonces of before a jump are not awaited any more.
+    this.#watchClock();
     for (const nonce of text.split(' ')) {
       const sentAtMs = this.#awaited.get(nonce);
       if (sentAtMs === undefined) continue;
       this.#awaited.delete(nonce);
-      this.#watchClock();
       const newest = this.#proofs.at(-1);
       if (newest && newest.provenAtMs >= sentAtMs) continue;
       this.#proofs.push({ provenAtMs: sentAtMs, receivedAtMs: this.#options.clock.monotonicMs() });

@@ -29,13 +29,16 @@ export function guardOf(resource: Resource, method: string, conditions: Conditio
     const lists = match.filter(list => list !== '*');
     // `*` alone asks for a row that exists, and a write finds out by itself.
     if (lists.length === 0) return null;
-    return { kind: 'versions', versions: versionsIn(resource, lists) };
+    return { kind: 'versions', versions: versionsIn(lists) };
   }
   return { kind: 'current', holds: etag => evaluate(method, conditions, etag) === 'proceed' };
 }
 
-/** The versions that every list names. */
-function versionsIn(resource: Resource, lists: readonly (readonly EntityTag[])[]): string[] {
+/**
+ * The versions that every list names. The rest of a version tag, which names bytes, is not looked at: a definition
+ * that changed since does not make the caller's picture of the row an old one.
+ */
+function versionsIn(lists: readonly (readonly EntityTag[])[]): string[] {
   const sets = lists.map(tags => new Set(tags.map(tag => versionOfTag(serializeTag(tag)))));
   const [first, ...others] = sets;
   return [...first!].filter(version => version !== null && others.every(set => set.has(version))) as string[];

@@ -17,7 +17,6 @@ import { prepareDatabase, withClient } from '../local/database.ts';
 import { isPortFree } from '../local/ports.ts';
 import { redisBinary } from '../local/redis-binary.ts';
 import { type Role, type RunningChild, startChild } from './children.ts';
-import { openConsole } from './context.ts';
 import { Kept } from './kept.ts';
 import { resourcesFor } from './resources.ts';
 import { type Store, type Stores, startStores } from './stores.ts';
@@ -91,7 +90,11 @@ export class Stack {
       await checkPorts(settings);
       const redisProgram = settings.redisUrl && settings.queueRedisUrl ? null : redisBinary(say);
       this.#takeFolder();
-      const stores = await this.#startStores(redisProgram);
+      const starting = this.#startStores(redisProgram);
+      // Large, and loaded while the stores start; an error of either is thrown where it is awaited.
+      const context = import('./context.ts');
+      context.catch(() => {});
+      const stores = await starting;
       signal.throwIfAborted();
       const { databaseUrl, namespace, configFile } = await this.#readyDatabase(stores.postgres);
       signal.throwIfAborted();
@@ -102,7 +105,7 @@ export class Stack {
         redisUrl: stores.cacheRedis.url,
         queueRedisUrl: stores.queueRedis.url,
       };
-      const consoleUrl = await this.#startConsole(resolved, namespace);
+      const consoleUrl = await this.#startConsole(await context, resolved, namespace);
       await this.#startChildren(resolved);
       signal.throwIfAborted();
       return this.#writeRecord(resolved, stores, consoleUrl);
@@ -160,7 +163,11 @@ export class Stack {
     });
   }
 
-  async #startConsole(settings: ProcessSettings, namespace: string): Promise<string> {
+  async #startConsole(
+    { openConsole }: typeof import('./context.ts'),
+    settings: ProcessSettings,
+    namespace: string,
+  ): Promise<string> {
     const apiMetrics = (): string[] => this.#running('api').map(({ metrics }) => metrics);
     const console = await openConsole(settings, namespace, apiMetrics);
     this.#lifecycle.onClose('the console', () => console.close());

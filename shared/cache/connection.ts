@@ -26,6 +26,9 @@ interface Events {
 
 type Reply = unknown;
 
+/** Bounds what ioredis asks by itself while it connects. */
+const HANDSHAKE_TIMEOUT_MS = 2_000;
+
 const unavailable = (message: string, cause?: unknown): FreshetError =>
   new FreshetError({
     code: 'cache-unavailable',
@@ -51,16 +54,16 @@ export class CacheConnection extends EventEmitter<Events> {
   constructor(options: CacheConnectionOptions) {
     super();
     this.#options = options;
-    this.#data = this.#create(options.commandTimeoutMs);
+    this.#data = this.#create();
     this.#data.on('ready', () => void this.#adopt());
     this.#data.on('close', () => this.#lose('data'));
-    this.#push = options.channel === undefined ? null : this.#create(2_000);
+    this.#push = options.channel === undefined ? null : this.#create();
     this.#push?.on('ready', () => void this.#subscribe(options.channel!));
     this.#push?.on('close', () => this.#lose('push'));
     this.#push?.on('message', (_channel, text) => this.emit('message', text));
   }
 
-  #create(commandTimeoutMs: number): Redis {
+  #create(): Redis {
     const redis = new Redis(this.#options.url, {
       lazyConnect: true,
       protocol: 2,
@@ -68,7 +71,7 @@ export class CacheConnection extends EventEmitter<Events> {
       enableOfflineQueue: false,
       autoResubscribe: false,
       maxRetriesPerRequest: 0,
-      commandTimeout: commandTimeoutMs,
+      commandTimeout: HANDSHAKE_TIMEOUT_MS,
       connectTimeout: 2_000,
       retryStrategy: attempt => (this.#closed ? null : Math.min(25 * 2 ** Math.min(attempt, 6), 1_000)),
     });
@@ -116,7 +119,7 @@ export class CacheConnection extends EventEmitter<Events> {
   async call(command: string, ...args: (string | number | Buffer)[]): Promise<Reply> {
     this.#checkGate();
     try {
-      return await this.#data.call(command, ...args);
+      return await this.#inTime(this.#data.call(command, ...args));
     } catch (error) {
       throw this.#wrap(command, error);
     }
@@ -126,7 +129,7 @@ export class CacheConnection extends EventEmitter<Events> {
   async run(name: ScriptName, key: string, ...args: (string | number | Buffer)[]): Promise<Reply> {
     this.#checkGate();
     try {
-      return await this.#data.call('EVALSHA', scripts[name].sha, 1, key, ...args);
+      return await this.#inTime(this.#data.call('EVALSHA', scripts[name].sha, 1, key, ...args));
     } catch (error) {
       if (!isMissingScript(error)) throw this.#wrap(name, error);
       await this.#loadScripts();
@@ -137,12 +140,13 @@ export class CacheConnection extends EventEmitter<Events> {
   /** The same with replies as Buffers, for bodies. */
   async runForBuffers(name: ScriptName, key: string, ...args: (string | number | Buffer)[]): Promise<Reply> {
     this.#checkGate();
+    const send = () => this.#inTime(this.#data.callBuffer('EVALSHA', scripts[name].sha, 1, key, ...args));
     try {
-      return await this.#data.callBuffer('EVALSHA', scripts[name].sha, 1, key, ...args);
+      return await send();
     } catch (error) {
       if (!isMissingScript(error)) throw this.#wrap(name, error);
       await this.#loadScripts();
-      return await this.#data.callBuffer('EVALSHA', scripts[name].sha, 1, key, ...args);
+      return await send();
     }
   }
 
@@ -172,7 +176,7 @@ export class CacheConnection extends EventEmitter<Events> {
 
   async #exec(what: string, pipeline: ReturnType<Redis['pipeline']>): Promise<Reply[]> {
     try {
-      const results = (await pipeline.exec()) ?? [];
+      const results = (await this.#inTime(pipeline.exec())) ?? [];
       return results.map(([error, reply]) => {
         if (error) throw error;
         return reply;
@@ -188,6 +192,19 @@ export class CacheConnection extends EventEmitter<Events> {
     this.#runId = null;
     this.#data.disconnect();
     this.#push?.disconnect();
+  }
+
+  /**
+   * `reply`, or an error when it does not come in time. A timer that is late because this process was busy says
+   * nothing about the server: what has arrived meanwhile is read before anybody gives up on it.
+   */
+  #inTime<T>(reply: Promise<T>): Promise<T> {
+    const { commandTimeoutMs } = this.#options;
+    return new Promise((resolve, reject) => {
+      const giveUp = (): void => reject(new Error(`no answer within ${commandTimeoutMs} ms`));
+      const timer = setTimeout(() => setImmediate(giveUp), commandTimeoutMs);
+      reply.then(resolve, reject).finally(() => clearTimeout(timer));
+    });
   }
 
   #checkGate(): void {
@@ -215,15 +232,10 @@ export class CacheConnection extends EventEmitter<Events> {
   async #adopt(): Promise<void> {
     const stream = this.#data.stream;
     try {
-      const { runId, problem } = readServerInfo(String(await this.#data.call('INFO')));
+      const { runId, problem } = readServerInfo(String(await this.#inTime(this.#data.call('INFO'))));
       if (problem) throw unavailable(problem);
-      const answer = await this.#data.call(
-        'EVAL',
-        scripts.adopt.source,
-        1,
-        this.#options.controlKey,
-        runId,
-        randomUUID(),
+      const answer = await this.#inTime(
+        this.#data.call('EVAL', scripts.adopt.source, 1, this.#options.controlKey, runId, randomUUID()),
       );
       await this.#loadScripts();
       if (this.#data.stream !== stream || this.#data.status !== 'ready') return;
@@ -255,7 +267,7 @@ export class CacheConnection extends EventEmitter<Events> {
   async #loadScripts(): Promise<void> {
     const pipeline = this.#data.pipeline();
     for (const script of everyScript) pipeline.call('SCRIPT', 'LOAD', script.source);
-    for (const [error] of (await pipeline.exec()) ?? []) if (error) throw error;
+    for (const [error] of (await this.#inTime(pipeline.exec())) ?? []) if (error) throw error;
   }
 }
 

@@ -52,6 +52,8 @@ async function attemptTransaction<T>(
   try {
     await client.query('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE');
     const { commit, value } = await work(client);
+    // Not sent yet, so there is nothing to be unsure of.
+    if (lost) throw lost;
     if (commit) await commitOn(client);
     else await client.query('ROLLBACK');
     return value;

@@ -2,7 +2,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { describe, FreshetError } from '../errors.ts';
 import type { Observer } from '../observe.ts';
 
-const reconnectLongestMs = 1_000;
+const reconnectLongestMs = 500;
 const connectTimeoutMs = 2_000;
 /** How long a closing connection waits for the other side. */
 const disconnectTimeoutMs = 500;
@@ -74,14 +74,27 @@ export class QueueConnection {
     });
   }
 
-  /** No reconnecting from here on; what is being waited for gets an error as soon as its connection ends. */
-  stopReconnecting(): void {
+  /**
+   * No reconnecting from here on. Resolves when each connection stands or has ended: one that is told to disconnect
+   * while it waits for its next attempt never says that it ended, and BullMQ would wait for that word.
+   */
+  async stopReconnecting(): Promise<void> {
     this.#closing = true;
+    await Promise.all(
+      [this.redis, ...this.#copies].map(async redis => {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        const settle = (): void => resolve();
+        for (const event of ['ready', 'end'] as const) redis.once(event, settle);
+        if (redis.status === 'ready' || redis.status === 'end') settle();
+        await promise;
+        for (const event of ['ready', 'end'] as const) redis.off(event, settle);
+      }),
+    );
   }
 
   /** Ends all connections at once: whatever is still in flight fails. */
   disconnect(): void {
-    this.stopReconnecting();
+    this.#closing = true;
     for (const redis of [...this.#copies, this.redis]) if (redis.status !== 'end') redis.disconnect();
   }
 

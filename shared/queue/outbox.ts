@@ -1,6 +1,7 @@
 import type { Observer } from '../observe.ts';
 import { type JobName, jobKinds, orderJob, type Payload, subjectOf } from './jobs.ts';
 import type { Queues } from './queues.ts';
+import { within } from './within.ts';
 
 export interface OutboxLimits {
   /** Orders that wait here at most, those under way included; further ones are dropped and counted. */
@@ -20,7 +21,7 @@ const defaults: OutboxLimits = {
   lingerMs: 5,
   retryFirstMs: 100,
   retryLongestMs: 2_000,
-  closeWithinMs: 1_000,
+  closeWithinMs: 500,
 };
 
 interface Waiting {
@@ -72,16 +73,17 @@ export class Outbox {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
-    const until = performance.now() + this.#limits.closeWithinMs;
-    await this.#sending;
-    while (this.#waiting.size > 0 && performance.now() < until) {
-      if (!(await this.#sendBatch())) break;
-    }
+    await within(this.#limits.closeWithinMs, this.#sendRest());
     for (const { name } of this.#waiting.values())
       this.#dropped.set(name, (this.#dropped.get(name) ?? 0) + 1);
     this.#waiting.clear();
     this.#trouble = 'the process stopped';
     this.#reportDrops();
+  }
+
+  async #sendRest(): Promise<void> {
+    await this.#sending;
+    while (this.#waiting.size > 0 && (await this.#sendBatch()));
   }
 
   #wake(afterMs: number): void {

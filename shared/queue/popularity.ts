@@ -141,7 +141,6 @@ export class Popularity {
   /** Merges what is left to merge, within the bound of one command. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    this.#connection.stopReconnecting();
     await this.#round;
     await this.#sync();
     this.#connection.disconnect();

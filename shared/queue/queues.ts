@@ -14,9 +14,10 @@ import {
   queueNames,
   readPayload,
 } from './jobs.ts';
+import { within } from './within.ts';
 
 /** How long a start waits for the queue Redis before it goes on without. */
-const reachableWithinMs = 3_000;
+const reachableWithinMs = 1_500;
 /** A worker that dies leaves its jobs locked for this long, and they are found within as long again. */
 const lockMs = 15_000;
 const stalledCheckMs = 10_000;
@@ -24,9 +25,10 @@ const stalledCheckMs = 10_000;
 const stallsAllowed = 2;
 /** Pause after an unexpected error of the queue Redis. */
 const runRetryMs = 1_000;
-/** Of closing: for jobs under way to finish, and after that for connections to end. */
-const closeWithinMs = 3_000;
-const endWithinMs = 1_500;
+/** Of closing: for a reconnecting connection to give up, for jobs under way to finish, for connections to end. */
+const settleWithinMs = 1_000;
+const closeWithinMs = 2_000;
+const endWithinMs = 500;
 
 export interface QueuesOptions {
   readonly url: string;
@@ -131,8 +133,8 @@ export class Queues {
       );
       worker.on('error', () => {});
       worker.on('failed', (job, error) => {
-        // A job that stalled too often fails without having been run here.
-        if (job && job.attemptsMade === 0) reportFailure(job, error, true, observer);
+        // Its workers died too often in its midst: it fails without being handed to a handler again.
+        if (job?.deferredFailure) reportFailure(job, error, true, observer);
       });
       this.#workers.push(worker);
     }
@@ -140,11 +142,11 @@ export class Queues {
 
   /** Lets jobs under way finish or give way, within a bound; what is cut off is taken up by another worker. */
   async close(): Promise<void> {
-    this.#connection.stopReconnecting();
-    this.#consumer?.stopReconnecting();
     // Pausing first: it ends the stalled check, which closing would reach only after everything else.
     await Promise.all(this.#workers.map(worker => worker.pause(true)));
     for (const worker of this.#workers) worker.cancelAllJobs('the worker is stopping');
+    const settled = Promise.all([this.#connection.stopReconnecting(), this.#consumer?.stopReconnecting()]);
+    await within(settleWithinMs, settled);
     const closed = Promise.allSettled(this.#workers.map(worker => worker.close()));
     if (!(await within(closeWithinMs, closed))) {
       this.#consumer?.disconnect();
@@ -246,15 +248,4 @@ function handle(job: Job, run: JobRun, handlers: Handlers): Promise<string> {
 function reportFailure(job: Job, error: unknown, dead: boolean, observer: Observer): void {
   const { queueName: queue, id = '?' } = job;
   observer.emit({ type: 'job.failed', queue, id, attempt: job.attemptsMade + 1, dead, error });
-}
-
-/** Whether `work` ended within the limit. */
-async function within(limitMs: number, work: Promise<unknown>): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const timer = setTimeout(() => resolve(false), limitMs);
-  work.then(
-    () => resolve(true),
-    () => resolve(true),
-  );
-  return promise.finally(() => clearTimeout(timer));
 }

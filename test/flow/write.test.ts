@@ -5,6 +5,7 @@ import { FreshetError } from '../../shared/errors.ts';
 import type { FillResult } from '../../shared/fill/lease-and-fill.ts';
 import { adoptDatabase } from '../../shared/origin/adopt.ts';
 import { createPool } from '../../shared/origin/pool.ts';
+import { inTransaction } from '../../shared/origin/transaction.ts';
 import { defineConfig, table } from '../../shared/resources/define.ts';
 import { loadCatalog } from '../../shared/resources/load-catalog.ts';
 import type { Catalog } from '../../shared/resources/resource.ts';
@@ -595,12 +596,17 @@ describe('conditions', () => {
     }
   });
 
-  test('a version tag of another representation is another tag', async () => {
+  test('a version tag stays good when only the definition of the table has changed since', async () => {
     await database.query("insert into papers values (1, 'A')");
     const etag = await tagOf('/papers/1');
-    expect(
-      (await patch('/papers/1', { title: 'B' }, { 'If-Match': etag.replace(/\..*"/, '.other"') })).status,
-    ).toBe(412);
+    const before = { 'If-Match': etag.replace(/\..*"/, '.before"') };
+    const answer = await patch('/papers/1', { title: 'B' }, before);
+    expect(answer.status).toBe(200);
+    expect((await patch('/papers/1', { title: 'C' }, before)).status).toBe(412);
+    // A tag that no version could have is no version.
+    for (const tag of ['"v1"', '"v1.x', '"x1.y"', '"v1 or 1=1.y"']) {
+      expect([400, 412]).toContain((await patch('/papers/1', { title: 'C' }, { 'If-Match': tag })).status);
+    }
   });
 });
 
@@ -769,6 +775,24 @@ describe('trouble with the database', () => {
     });
     expect(await only('select count(*)::int as n from accounts')).toEqual({ n: 0 });
     expect((await patch('/people/1', { name: 'Al' })).status).toBe(200);
+  });
+
+  test('a connection lost between two statements is no end of the process, no unknown commit, and not used again', async () => {
+    const small = poolOf(database.url, { max: 1 });
+    try {
+      const failed = inTransaction(small, async client => {
+        expect(client.listenerCount('error')).toBeGreaterThan(0);
+        const ended = new Promise<void>(done => client.once('end', done));
+        const { rows } = await client.query('select pg_backend_pid() as pid');
+        await database.query('select pg_terminate_backend($1::int)', [rows[0].pid]);
+        await ended;
+        return { commit: true, value: null };
+      });
+      await expect(failed).rejects.not.toMatchObject({ code: 'commit-unknown' });
+      expect((await small.query('select 1 as one')).rows).toEqual([{ one: '1' }]);
+    } finally {
+      await small.end();
+    }
   });
 
   test('a connection lost in COMMIT is told as what it is: nobody knows', async () => {

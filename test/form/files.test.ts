@@ -43,6 +43,17 @@ describe('the form of files', () => {
     expect(read('package-lock.json')).not.toMatch(/"resolved": "https?:/);
   });
 
+  test('the lock file holds the packages of every platform, without which npm ci refuses it', () => {
+    const packages: Record<string, { optionalDependencies?: Record<string, string> }> = JSON.parse(
+      read('package-lock.json'),
+    ).packages;
+    const names = new Set(Object.keys(packages).map(path => path.split('node_modules/').at(-1)!));
+    const asked = Object.values(packages).flatMap(({ optionalDependencies }) =>
+      Object.keys(optionalDependencies ?? {}),
+    );
+    expect(asked.filter(name => !names.has(name))).toEqual([]); // node .ci/complete-lock.mjs adds them
+  });
+
   test('nothing is left to be done later', () => {
     expect(
       linesWith(/\b(TODO|FIXME|XXX|HACK)\b/, file => isSource(file) && !file.startsWith('test/form/')),

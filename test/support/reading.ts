@@ -1,3 +1,7 @@
+import pLimit from 'p-limit';
+import type { Freshness } from '../../api/read/freshness.ts';
+import type { Guard } from '../../api/read/guard.ts';
+import { Reader, type ReaderOptions } from '../../api/read/reader.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { Filler, slotOfRow } from '../../shared/fill/lease-and-fill.ts';
 import { createPool } from '../../shared/origin/pool.ts';
@@ -17,6 +21,8 @@ export interface Reading {
   readonly observer: RecordingObserver;
   resource(name: string): Resource;
   filler(leaseMs?: number): Filler;
+  /** A reader that holds the cache for fresh. */
+  reader(options?: Partial<ReaderOptions>): Reader;
   /** The entry that a reader would be given now; null when there is none, or none that may be served. */
   servable(resource: Resource, key: readonly string[]): Promise<Entry | null>;
   close(): Promise<void>;
@@ -35,17 +41,32 @@ export async function openReading(world: World, config: FreshetConfig): Promise<
   const catalog = await loadCatalog((sql, params) => pool.query(sql, params), config);
   const sessions = holdable(pool);
   const { store } = world;
+  const filler = (leaseMs?: number): Filler =>
+    new Filler({
+      store,
+      pool: sessions.pool,
+      clock: systemClock,
+      observer,
+      ...(leaseMs !== undefined && { leaseMs }),
+    });
   return {
     sessions,
     observer,
     resource: name => catalog.resources.get(name)!,
-    filler: leaseMs =>
-      new Filler({
+    filler,
+    reader: (options = {}) =>
+      new Reader({
         store,
-        pool: sessions.pool,
+        filler: filler(),
+        freshness: alwaysFresh,
+        guard: neverAsked,
         clock: systemClock,
-        observer,
-        ...(leaseMs !== undefined && { leaseMs }),
+        limit: pLimit(8),
+        mostWaiting: 100,
+        tokenPrefix: '',
+        refreshCatalog: async () => {},
+        currentResource: name => catalog.resources.get(name),
+        ...options,
       }),
     async servable(resource, key) {
       const { entry, control } = await store.readRow(slotOfRow(resource, key));
@@ -54,6 +75,9 @@ export async function openReading(world: World, config: FreshetConfig): Promise<
     close: () => pool.end(),
   };
 }
+
+const alwaysFresh = { covers: () => true, mode: () => 'FRESH' } as unknown as Freshness;
+const neverAsked = {} as Guard;
 
 const isOfToday = (entry: Entry, control: TableControl | null): boolean =>
   entry.meta.stamp === control?.stamp;

@@ -32,6 +32,7 @@ const resources = new Map([
 const catalog: Catalog = {
   resources,
   tables: new Map([['users', table]]),
+  notes: [],
   of: name => (name === 'users' ? [...resources.values()] : []),
 };
 
@@ -139,10 +140,11 @@ describe('the outbox', () => {
   test('sends again what was newly offered while its older order was under way', async () => {
     const queues = recordingQueues();
     const gate = Promise.withResolvers<void>();
-    const outbox = new Outbox(
-      { add: async orders => (await queues.add(orders), queues.calls === 1 ? gate.promise : undefined) },
-      recordingObserver(),
-    );
+    const add = async (orders: readonly JobOrder[]): Promise<void> => {
+      await queues.add(orders);
+      if (queues.calls === 1) await gate.promise;
+    };
+    const outbox = new Outbox({ add }, recordingObserver());
     outbox.offer('rewarm', row(7, '1'));
     await eventually(
       'under way',

@@ -13,11 +13,8 @@
 --]]
 local key = KEYS[1]
 if redis.call('HGET', key, 'run') ~= ARGV[2] then return 'other_run' end
-local fields = { 'epoch', ARGV[1] }
-if ARGV[3] ~= '' then
-  fields[#fields + 1] = 'incarnation'
-  fields[#fields + 1] = ARGV[3]
-end
-for i = 4, #ARGV do fields[#fields + 1] = ARGV[i] end
-redis.call('HSET', key, unpack(fields))
+redis.call('HSET', key, 'epoch', ARGV[1])
+if ARGV[3] ~= '' then redis.call('HSET', key, 'incarnation', ARGV[3]) end
+-- A pair at a time: a database may have more tables than fit on Lua's stack.
+for i = 4, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 return 'raised'

@@ -10,7 +10,6 @@
 --]]
 local key = KEYS[1]
 if redis.call('HGET', key, 'epoch') ~= ARGV[1] then return 'other_epoch' end
-local fields = {}
-for i = 2, #ARGV do fields[#fields + 1] = ARGV[i] end
-redis.call('HSET', key, unpack(fields))
+-- A pair at a time: a database may have more tables than fit on Lua's stack.
+for i = 2, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 return 'raised'

@@ -1,0 +1,329 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { type Keys, keysOf } from '../../shared/resources/keys.ts';
+import { eventually } from '../support/eventually.ts';
+import { namespace } from '../support/namespace.ts';
+import { answersOf, loadScripts, type Scripts } from '../support/scripts.ts';
+import { startRedis, type TestServer } from '../support/servers.ts';
+
+/** The decisions about `control`, about beats and nonces, and what is still decided when memory is full. */
+
+const url = process.env.TEST_CACHE_REDIS_URL!;
+let scripts: Scripts;
+let keys: Keys;
+
+beforeAll(async () => {
+  scripts = await loadScripts(url);
+});
+
+beforeEach(() => {
+  keys = keysOf(namespace());
+});
+
+afterAll(() => scripts.close());
+
+type Fields = Readonly<Record<string, string>>;
+type Row = {
+  readonly given: Fields;
+  readonly call: readonly string[];
+  readonly answers: string;
+  readonly leaves: Fields;
+};
+
+function decides(
+  name: 'adopt' | 'epoch' | 'generation',
+  table: readonly (readonly [name: string, row: Row])[],
+): void {
+  test.each(table)('%s', async (_name, { given, call, answers, leaves }) => {
+    if (Object.keys(given).length > 0) await scripts.redis.hset(keys.control, given);
+    expect(await scripts.run(name, keys.control, ...call)).toBe(answers);
+    expect(await scripts.redis.hgetall(keys.control)).toEqual(leaves);
+    if (Object.keys(leaves).length > 0) expect(await scripts.redis.pttl(keys.control)).toBe(-1);
+  });
+}
+
+const standing = { run: 'run1', epoch: 'e1', incarnation: 'i1', 't:users': 'g1 d1' };
+
+describe('adopt', () => {
+  decides('adopt', [
+    [
+      'knows the server it knows',
+      { given: standing, call: ['run1', 'e2'], answers: 'known', leaves: standing },
+    ],
+    [
+      'begins an epoch on a server it does not know',
+      {
+        given: standing,
+        call: ['run2', 'e2'],
+        answers: 'adopted',
+        leaves: { ...standing, run: 'run2', epoch: 'e2' },
+      },
+    ],
+    [
+      'begins an epoch on an empty server',
+      { given: {}, call: ['run1', 'e2'], answers: 'adopted', leaves: { run: 'run1', epoch: 'e2' } },
+    ],
+    [
+      'begins an epoch where there is none, though the server is known',
+      {
+        given: { run: 'run1' },
+        call: ['run1', 'e2'],
+        answers: 'adopted',
+        leaves: { run: 'run1', epoch: 'e2' },
+      },
+    ],
+  ]);
+
+  test('has one winner among many who meet a server at once, and its epoch stands', async () => {
+    const processes = await Promise.all(Array.from({ length: 8 }, () => loadScripts(url)));
+    try {
+      const asked = processes.flatMap((process, i) =>
+        Array.from({ length: 5 }, (_, j) => ({ process, epoch: `e${i}.${j}` })),
+      );
+      await scripts.redis.hset(keys.control, standing);
+      const answers = await Promise.all(
+        asked.map(({ process, epoch }) => process.run('adopt', keys.control, 'run2', epoch)),
+      );
+      const winners = asked.filter((_, i) => answers[i] === 'adopted');
+      expect(winners).toHaveLength(1);
+      expect(answers.filter(answer => answer === 'known')).toHaveLength(asked.length - 1);
+      expect(await scripts.redis.hget(keys.control, 'epoch')).toBe(winners[0]!.epoch);
+    } finally {
+      for (const process of processes) process.close();
+    }
+  });
+});
+
+describe('epoch', () => {
+  decides('epoch', [
+    [
+      'is written together with incarnation and generations',
+      {
+        given: standing,
+        call: ['e2', 'run1', 'i2', 't:users', 'g2 d2', 't:teams', 'g3 -'],
+        answers: 'raised',
+        leaves: { run: 'run1', epoch: 'e2', incarnation: 'i2', 't:users': 'g2 d2', 't:teams': 'g3 -' },
+      },
+    ],
+    [
+      'leaves the incarnation that stands when it is not told one',
+      { given: standing, call: ['e2', 'run1', ''], answers: 'raised', leaves: { ...standing, epoch: 'e2' } },
+    ],
+    [
+      'is refused for another server',
+      {
+        given: standing,
+        call: ['e2', 'run2', 'i2', 't:users', 'g2 d2'],
+        answers: 'other_run',
+        leaves: standing,
+      },
+    ],
+    [
+      'is refused where no server is adopted',
+      { given: {}, call: ['e2', 'run1', 'i2'], answers: 'other_run', leaves: {} },
+    ],
+  ]);
+});
+
+describe('generation', () => {
+  decides('generation', [
+    [
+      'is raised for the tables named, and for no other',
+      {
+        given: { ...standing, 't:teams': 'g1 d1' },
+        call: ['e1', 't:users', 'g2 d2', 't:cities', 'g3 -'],
+        answers: 'raised',
+        leaves: { ...standing, 't:teams': 'g1 d1', 't:users': 'g2 d2', 't:cities': 'g3 -' },
+      },
+    ],
+    [
+      'is refused under another epoch than the one that stands',
+      { given: standing, call: ['e0', 't:users', 'g2 d2'], answers: 'other_epoch', leaves: standing },
+    ],
+    [
+      'is refused where control was lost',
+      { given: {}, call: ['e1', 't:users', 'g2 d2'], answers: 'other_epoch', leaves: {} },
+    ],
+  ]);
+});
+
+test('an epoch and generations reach as many tables as a database may have', async () => {
+  const tables = Array.from({ length: 12_000 }, (_, i) => [`t:table${i}`, 'g1 d1'] as const);
+  const raised = tables.map(([field]) => [field, 'g2 d1'] as const);
+  await scripts.redis.hset(keys.control, standing);
+  expect(await scripts.run('epoch', keys.control, 'e2', 'run1', 'i2', ...tables.flat())).toBe('raised');
+  expect(await scripts.run('generation', keys.control, 'e2', ...raised.flat())).toBe('raised');
+  expect(await scripts.redis.hgetall(keys.control)).toEqual({
+    ...standing,
+    epoch: 'e2',
+    incarnation: 'i2',
+    ...Object.fromEntries(raised),
+  });
+});
+
+describe('echo', () => {
+  let listener: Redis;
+  const heard: string[] = [];
+
+  beforeEach(async () => {
+    heard.length = 0;
+    listener = new Redis(url, { protocol: 2 });
+    listener.on('message', (_channel, text) => heard.push(text));
+    await listener.subscribe(keys.echo);
+  });
+
+  afterEach(() => listener.disconnect());
+
+  /** Steps are `note <number>` and `echo <partition> <number>`; told is what each echo answered. */
+  async function play(
+    partitions: number,
+    steps: readonly string[],
+  ): Promise<{ told: number[]; heard: string[] }> {
+    const key = keys.beat('writer');
+    const pipeline = scripts.redis.pipeline();
+    for (const step of steps) {
+      const [what, ...numbers] = step.split(' ') as [string, ...string[]];
+      if (what === 'note') pipeline.hset(key, `n:${numbers[0]}`, `nonces of ${numbers[0]}`);
+      else scripts.stage(pipeline, 'echo', key, numbers[0]!, numbers[1]!, partitions, keys.echo);
+    }
+    const answers = await answersOf(pipeline.publish(keys.echo, 'end'));
+    await eventually(
+      'everything was heard',
+      () => heard.at(-1),
+      text => text === 'end',
+    );
+    return {
+      told: steps.flatMap((step, i) => (step.startsWith('echo') ? [Number(answers[i])] : [])),
+      heard: heard
+        .slice(0, -1)
+        .map(text => text.replace('nonces of ', ''))
+        .sort(),
+    };
+  }
+
+  test.each([
+    ['publishes a beat once it is settled', 1, ['note 1', 'echo 0 1'], [1], ['1']],
+    [
+      'publishes a beat once, however often it is echoed',
+      1,
+      ['note 1', 'echo 0 1', 'echo 0 1'],
+      [1, 0],
+      ['1'],
+    ],
+    [
+      'publishes earlier beats along with a later one',
+      1,
+      ['note 1', 'note 2', 'note 3', 'echo 0 2'],
+      [2],
+      ['1', '2'],
+    ],
+    ['publishes no beat beyond the settled one', 1, ['note 2', 'echo 0 1'], [0], []],
+    ['waits for every partition', 3, ['note 1', 'echo 0 1', 'echo 1 1'], [0, 0], []],
+    [
+      'publishes with the last partition',
+      3,
+      ['note 1', 'echo 0 1', 'echo 2 1', 'echo 1 1'],
+      [0, 0, 1],
+      ['1'],
+    ],
+    [
+      'goes by the partition that is furthest behind',
+      2,
+      ['note 1', 'note 2', 'note 3', 'echo 0 3', 'echo 1 1', 'echo 1 2'],
+      [0, 1, 1],
+      ['1', '2'],
+    ],
+    [
+      'is not set back by a number that comes again late',
+      2,
+      ['note 3', 'echo 0 3', 'echo 0 1', 'echo 1 3'],
+      [0, 0, 1],
+      ['3'],
+    ],
+    ['compares numbers, not digits', 1, ['note 9', 'note 10', 'echo 0 9', 'echo 0 10'], [1, 1], ['10', '9']],
+    ['has nothing to publish for a beat without nonces', 1, ['echo 0 1', 'echo 0 2'], [0, 0], []],
+  ] as const)('%s', async (_name, partitions, steps, told, published) => {
+    expect(await play(partitions, steps)).toEqual({ told, heard: published });
+  });
+
+  test('forgets a writer that has gone', async () => {
+    await play(1, ['note 1', 'note 2', 'echo 0 1']);
+    const leftMs = await scripts.redis.pttl(keys.beat('writer'));
+    expect(leftMs).toBeGreaterThan(50_000);
+    expect(leftMs).toBeLessThanOrEqual(60_000);
+  });
+});
+
+test('nonces are taken by one of many who ask at once', async () => {
+  await scripts.redis.hset(keys.nonces, { p1: 'n1', p2: 'n2' });
+  const taken = await Promise.all(Array.from({ length: 5 }, () => scripts.run('take-nonces', keys.nonces)));
+  expect((taken as string[][]).map(flat => flat.length).sort()).toEqual([0, 0, 0, 0, 4]);
+  expect(taken).toContainEqual(['p1', 'n1', 'p2', 'n2']);
+});
+
+describe('when memory is full', () => {
+  let server: TestServer;
+  let full: Scripts;
+  const STAMP = 'i1 e1 g1';
+
+  beforeAll(async () => {
+    server = await startRedis('cache', { settings: { 'maxmemory-policy': 'noeviction' } });
+    full = await loadScripts(server.url);
+  });
+
+  afterAll(async () => {
+    full?.close();
+    await server?.stop();
+  });
+
+  beforeEach(async () => {
+    await full.redis.config('SET', 'maxmemory', 0);
+    await full.redis.flushall();
+    await full.redis.hset(keys.control, standing);
+    const meta = `${STAMP}\tfill1\t1`;
+    await full.redis.hset(keys.row('users:1'), { 'b:a': 'body', 's:a': '100:100:', 'm:a': meta });
+    await full.run('lease', keys.row('users:2'), 'a', STAMP, 'mine', 60_000, '');
+    await full.redis.hset(keys.nonces, { p1: 'n1' });
+    await full.redis.hset(keys.beat('writer'), { 'n:1': 'n1' });
+    await full.redis.set('ballast', 'x'.repeat(2_000_000));
+    await full.redis.config('SET', 'maxmemory', 1_000_000);
+    await expect(full.redis.set('more', 'x')).rejects.toThrow('OOM');
+  });
+
+  test('nothing is leased or filled', async () => {
+    await expect(full.run('lease', keys.row('users:3'), 'a', STAMP, 'mine', 60_000, '')).rejects.toThrow(
+      'OOM',
+    );
+    const fill = full.run('fill', keys.row('users:2'), 'a', 'mine', '100:100:', 'body', 'meta', 0);
+    await expect(fill).rejects.toThrow('OOM');
+    expect(await full.redis.exists(keys.row('users:3'))).toBe(0);
+    expect(Object.keys(await full.redis.hgetall(keys.row('users:2')))).toEqual(['l:a']);
+  });
+
+  test('changes still drop entries and warn fillers', async () => {
+    expect(await full.run('event', keys.row('users:1'), '200')).toBe('applied');
+    expect(await full.redis.exists(keys.row('users:1'))).toBe(0);
+    expect(await full.run('event', keys.row('users:2'), '200')).toBe('applied');
+    expect(await full.redis.hget(keys.row('users:2'), 'x:a')).toBe('200');
+  });
+
+  test('epochs and generations are still raised, and servers adopted', async () => {
+    expect(await full.run('generation', keys.control, 'e1', 't:users', 'g2 d1', 't:teams', 'g2 d1')).toBe(
+      'raised',
+    );
+    expect(await full.run('epoch', keys.control, 'e2', 'run1', 'i1', 't:users', 'g3 d1')).toBe('raised');
+    expect(await full.run('adopt', keys.control, 'run2', 'e3')).toBe('adopted');
+    expect(await full.redis.hgetall(keys.control)).toEqual({
+      run: 'run2',
+      epoch: 'e3',
+      incarnation: 'i1',
+      't:users': 'g3 d1',
+      't:teams': 'g2 d1',
+    });
+  });
+
+  test('beats are still settled: freshness is proven all the same', async () => {
+    expect(await full.run('take-nonces', keys.nonces)).toEqual(['p1', 'n1']);
+    expect(await full.run('echo', keys.beat('writer'), 0, 1, 1, keys.echo)).toBe(1);
+  });
+});
