@@ -146,7 +146,17 @@ export async function openApi(
   lifecycle.onClose('process report', () => report.stop());
 
   return {
-    context: { catalog: catalog.current, reader, store, filler, writePool, system, observer, ready },
+    context: {
+      catalog: catalog.current,
+      refreshCatalog: () => catalog.refresh(),
+      reader,
+      store,
+      filler,
+      writePool,
+      system,
+      observer,
+      ready,
+    },
     freshness,
     metrics: listener.url,
     lifecycle,

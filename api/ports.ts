@@ -37,6 +37,8 @@ export interface RowReader {
 export interface ApiContext {
   /** Replaced as a whole when a definition changed: ask once a request. */
   readonly catalog: () => Catalog;
+  /** Reads the definitions again: a statement was refused because they are not what they were. */
+  readonly refreshCatalog: () => Promise<unknown>;
   readonly reader: RowReader;
   readonly store: { event(tag: RowTag, xids: readonly Xid[]): Promise<EventOutcome> };
   readonly filler: {

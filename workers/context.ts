@@ -87,6 +87,7 @@ export async function openWorker(
   const popularity = openPopularity({ url: settings.queueRedisUrl, keys, observer, watch: resources });
   lifecycle.onClose('popularity', () => popularity.close());
   const queues = await openQueues({ url: settings.queueRedisUrl, namespace: keys.namespace, observer });
+  observer.gauges({ queues: () => queues.figures() });
   const jobs = startJobs({
     queues,
     filler,

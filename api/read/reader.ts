@@ -30,7 +30,7 @@ export interface ReaderOptions {
   readonly currentResource: (name: string) => Resource | undefined;
   /** A table's digest in `control` is not the one seen before: its definition may have changed. */
   readonly onDefinition?: (table: string) => void;
-  /** Told of every read: what is popular. */
+  /** Told of every row that was read: what is popular. */
   readonly onRead?: (resource: string, tag: RowTag) => void;
   /** How long a reader waits for another process to fill before it asks the database itself. */
   readonly leaseWaitMs?: number;
@@ -73,7 +73,11 @@ export class Reader {
   /** @throws FreshetError `overloaded`, or why the database could not be read (retryable when passing). */
   async read(resource: Resource, key: readonly string[], { demandProof = false } = {}): Promise<RowAnswer> {
     try {
-      return await this.#read(resource, key, demandProof);
+      const slot = slotOfRow(resource, key);
+      const answer = await this.#read(resource, key, slot, demandProof);
+      // A flood of ids that nobody has must not pass for what is popular.
+      if (answer.found) this.#options.onRead?.(resource.name, slot.tag);
+      return answer;
     } catch (error) {
       if (!(error instanceof FreshetError) || error.code !== 'definition-changed') throw error;
       await this.#options.refreshCatalog();
@@ -84,9 +88,12 @@ export class Reader {
     }
   }
 
-  async #read(resource: Resource, key: readonly string[], demandProof: boolean): Promise<RowAnswer> {
-    const slot = slotOfRow(resource, key);
-    this.#options.onRead?.(resource.name, slot.tag);
+  async #read(
+    resource: Resource,
+    key: readonly string[],
+    slot: Slot,
+    demandProof: boolean,
+  ): Promise<RowAnswer> {
     for (let round = 0; round < MOST_ROUNDS; round += 1) {
       const read = await this.#lookUp(slot);
       if (read === null) return this.#bypass(resource, key, slot);

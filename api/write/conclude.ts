@@ -1,5 +1,5 @@
 import type { Response } from 'express';
-import { isRetryable } from '../../shared/errors.ts';
+import { FreshetError, isRetryable } from '../../shared/errors.ts';
 import type { WriteOutcome, Written } from '../../shared/origin/write.ts';
 import { rowPath } from '../../shared/resources/keys.ts';
 import type { Resource } from '../../shared/resources/resource.ts';
@@ -17,6 +17,8 @@ export interface Write {
   readonly op: Op;
   /** The key in the path; null where the database gives it. */
   readonly key: readonly string[] | null;
+  /** `traceparent` of the request (W3C Trace Context), which the write's span then continues. */
+  readonly traceparent: string | undefined;
   readonly run: () => Promise<WriteOutcome>;
 }
 
@@ -32,9 +34,10 @@ export interface Concluded {
  */
 export function conclude(ctx: ApiContext, write: Write): Promise<Concluded | null> {
   const { resource, op, key } = write;
-  return ctx.observer.trace('write', { resource: resource.name, op }, async () => {
+  const attributes = { resource: resource.name, op };
+  const run = async (): Promise<Concluded | null> => {
     const startMs = performance.now();
-    const outcome = await write.run();
+    const outcome = await write.run().catch(error => refuse(ctx, error));
     if (outcome.status === 'absent') return null;
     if (outcome.status === 'refused') throw new ProblemError(preconditionFailed(outcome.etag));
     const { written } = outcome;
@@ -49,7 +52,14 @@ export function conclude(ctx: ApiContext, write: Write): Promise<Concluded | nul
     const refill =
       resource.write === 'write-through' && op !== 'delete' ? await refillRow(ctx, resource, written) : null;
     return { written, headers: headersOf(ctx, written, refill) };
-  });
+  };
+  return ctx.observer.trace('write', attributes, run, write.traceparent);
+}
+
+/** The caller may try again, and then meets the definitions of now. */
+async function refuse(ctx: ApiContext, error: unknown): Promise<never> {
+  if (error instanceof FreshetError && error.code === 'definition-changed') await ctx.refreshCatalog();
+  throw error;
 }
 
 /**

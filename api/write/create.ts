@@ -24,6 +24,7 @@ export const createRow =
     const onlyNew = conditions.noneMatch === '*' && namesKey;
 
     const concluded = await conclude(ctx, {
+      traceparent: req.get('traceparent'),
       resource,
       op: 'insert',
       key: null,

@@ -25,6 +25,7 @@ export const patchRow =
     refuseNestedMerge(req, resource, body);
 
     const concluded = await conclude(ctx, {
+      traceparent: req.get('traceparent'),
       resource,
       op: 'update',
       key,

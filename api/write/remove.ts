@@ -14,6 +14,7 @@ export const removeRow =
     const { resource, key } = findRow(ctx.catalog(), req.path);
     const guard = guardOf(resource, req.method, conditionsOf(req));
     const concluded = await conclude(ctx, {
+      traceparent: req.get('traceparent'),
       resource,
       op: 'delete',
       key,

@@ -24,6 +24,7 @@ export const replaceRow =
     const creates = asksToCreate(conditions) && takesKeys(resource);
 
     const concluded = await conclude(ctx, {
+      traceparent: req.get('traceparent'),
       resource,
       op: creates ? 'insert' : 'update',
       key,

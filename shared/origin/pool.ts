@@ -65,8 +65,7 @@ const PASSING = /^(08|53|57|40)/;
 /** What a failed read or probe means; writes have a mapping of their own. */
 export function originError(doing: string, error: unknown): FreshetError {
   if (error instanceof FreshetError) return error;
-  const code = (error as { code?: unknown }).code;
-  const sqlState = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : null;
+  const sqlState = error instanceof pg.DatabaseError ? (error.code ?? null) : null;
   const message = error instanceof Error ? error.message : String(error);
   const retryable = sqlState === null || PASSING.test(sqlState);
   return new FreshetError({

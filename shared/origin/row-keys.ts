@@ -17,9 +17,6 @@ const keyColumns = (table: TableShape): string =>
 const keyOf = (table: TableShape, row: Record<string, unknown>): string[] =>
   table.key.map((_, i) => String(row[`k${i}`]));
 
-/** A cast to `varchar(5)` would cut a longer text down to the key of another row. */
-const withoutLength = (type: string): string => type.replace(/\(\d+\)/, '');
-
 /**
  * Which of these keys have a row now, as tags; one statement.
  * @throws FreshetError as `originError` says.
@@ -30,7 +27,7 @@ export async function existingRows(
   keys: readonly Key[],
 ): Promise<Set<RowTag>> {
   const names = table.key.map((_, i) => `k${i}`);
-  const arrays = table.key.map((column, i) => `$${i + 1}::${withoutLength(column.type)}[]`);
+  const arrays = table.key.map((column, i) => `$${i + 1}::${column.baseType}[]`);
   const match = table.key.map((column, i) => `t.${quoteIdentifier(column.name)} = asked.k${i}`);
   const text = `select ${keyColumns(table)} from unnest(${arrays.join(', ')}) as asked(${names.join(', ')})
     join ${quoteTable(table)} t on ${match.join(' and ')}`;

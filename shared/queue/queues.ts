@@ -1,6 +1,7 @@
 import { type Job, Queue, UnrecoverableError, WaitingError, Worker } from 'bullmq';
 import { describe, FreshetError } from '../errors.ts';
-import type { Observer } from '../observe.ts';
+import type { Observer, QueueFigures } from '../observe.ts';
+import { jobsPrefix } from '../resources/keys.ts';
 import { QueueConnection, refuseEvicting } from './connection.ts';
 import {
   backOffMs,
@@ -29,6 +30,8 @@ const runRetryMs = 1_000;
 const settleWithinMs = 1_000;
 const closeWithinMs = 2_000;
 const endWithinMs = 500;
+
+const jobStates = ['waiting', 'active', 'delayed', 'failed', 'completed'] as const;
 
 export interface QueuesOptions {
   readonly url: string;
@@ -66,7 +69,7 @@ export class Queues {
     this.#connection = connection;
     this.#options = options;
     const open = (name: QueueName): Queue => {
-      const queue = new Queue(name, { connection: connection.redis, prefix: prefixOf(options.namespace) });
+      const queue = new Queue(name, { connection: connection.redis, prefix: jobsPrefix(options.namespace) });
       // The connection reports its own losses; a failing call tells its caller.
       queue.on('error', () => {});
       return queue;
@@ -122,7 +125,7 @@ export class Queues {
         (job, token, signal) => runJob(job, token!, signal!, handlers, observer),
         {
           connection: this.#consumer.redis,
-          prefix: prefixOf(namespace),
+          prefix: jobsPrefix(namespace),
           concurrency: concurrency[name],
           lockDuration: lockMs,
           stalledInterval: stalledCheckMs,
@@ -138,6 +141,22 @@ export class Queues {
       });
       this.#workers.push(worker);
     }
+  }
+
+  /** Jobs by state, and how long the oldest waiting one has waited; two round trips a queue. */
+  async figures(): Promise<QueueFigures[]> {
+    if (!this.isReady) return [];
+    return Promise.all(
+      [...this.#queues].map(async ([queue, open]) => {
+        const [jobs, [oldest]] = await Promise.all([
+          open.getJobCounts(...jobStates),
+          // The next to be taken.
+          open.getWaiting(0, 0),
+        ]);
+        const oldestAgeSeconds = oldest ? Math.max(0, Date.now() - oldest.timestamp) / 1_000 : null;
+        return { queue, jobs, oldestAgeSeconds };
+      }),
+    );
   }
 
   /** Lets jobs under way finish or give way, within a bound; what is cut off is taken up by another worker. */
@@ -157,8 +176,6 @@ export class Queues {
     this.#connection.disconnect();
   }
 }
-
-const prefixOf = (namespace: string): string => `${namespace}:jobs`;
 
 /**
  * Opens the queues.

@@ -47,6 +47,9 @@ export interface Keys {
   readonly popularity: (resource: string) => string;
 }
 
+/** Queue Redis: what BullMQ puts in front of its keys. */
+export const jobsPrefix = (namespace: string): string => `${namespace}:jobs`;
+
 export function keysOf(namespace: string): Keys {
   const rowPrefix = `${namespace}:r:{`;
   return {

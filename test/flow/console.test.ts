@@ -212,7 +212,13 @@ describe('the console', () => {
       'application/problem+json; charset=utf-8',
     ]);
     const board = await fetch(`${console.url}/queues/`);
-    expect(await board.text()).toContain('Freshet queues (read-only)');
+    const html = await board.text();
+    expect(html).toContain('Freshet queues (read-only)');
+    const scripts = [...html.matchAll(/src="(static\/js\/[^"]+)"/g)].map(
+      ([, path]) => `${console.url}/queues/${path}`,
+    );
+    expect(scripts.length).toBeGreaterThan(0);
+    for (const script of scripts) expect((await fetch(script)).status).toBe(200);
     expect(board.headers.get('content-security-policy')).toContain("frame-ancestors 'none'");
   });
 

@@ -59,6 +59,7 @@ const never = (): never => {
 
 const ctx: ApiContext = {
   catalog: () => catalog,
+  refreshCatalog: async () => {},
   reader: {
     async read(resource, key, { demandProof }) {
       reads.push({ resource: resource.name, key, demandProof });
@@ -140,12 +141,16 @@ describe('GET of a row', () => {
       }
     });
     await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    const [response] = await once(http.get({ port, path: '/users/1', headers, agent: false }), 'response');
-    expect(String(response.statusCode)).toBe(status);
-    await response.toArray();
-    expect(writes).toHaveLength(1);
-    await new Promise(done => server.close(done));
+    try {
+      const { port } = server.address() as AddressInfo;
+      const request = http.get({ port, path: '/users/1', headers, agent: false });
+      const [response] = await once(request, 'response');
+      expect(String(response.statusCode)).toBe(status);
+      await response.toArray();
+      expect(writes).toHaveLength(1);
+    } finally {
+      await new Promise(done => server.close(done));
+    }
   });
 
   test('carries the cache policy of its resource, and no token where none is known', async () => {

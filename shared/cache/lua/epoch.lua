@@ -12,8 +12,10 @@
   Returns  'raised' or 'other_run'
 --]]
 local key = KEYS[1]
-if redis.call('HGET', key, 'run') ~= ARGV[2] then return 'other_run' end
-redis.call('HSET', key, 'epoch', ARGV[1])
+-- Without a run id the record was evicted or flushed away, in a server that its caller has adopted.
+local run = redis.call('HGET', key, 'run')
+if run and run ~= ARGV[2] then return 'other_run' end
+redis.call('HSET', key, 'run', ARGV[2], 'epoch', ARGV[1])
 if ARGV[3] ~= '' then redis.call('HSET', key, 'incarnation', ARGV[3]) end
 -- A pair at a time: a database may have more tables than fit on Lua's stack.
 for i = 4, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
