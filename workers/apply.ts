@@ -3,7 +3,7 @@ import type pg from 'pg';
 import type { CacheStore, TableState } from '../shared/cache/store.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { EventOutcome, Observer } from '../shared/observe.ts';
-import { isCommitUnderWay, type Probe, probe } from '../shared/origin/probe.ts';
+import { barrierXid, isCommitUnderWay, type Probe, probe } from '../shared/origin/probe.ts';
 import type { Xid } from '../shared/protocol/xid.ts';
 import type { RowTag } from '../shared/resources/keys.ts';
 import type { TableShape } from '../shared/resources/resource.ts';
@@ -116,6 +116,7 @@ export class Applier {
     this.#watchBeats(items);
     if (this.#ledger.isEmpty) return;
 
+    if (this.#ledger.lacksBoundary) this.#ledger.bound(await barrierXid(this.#options.pool));
     const p = await this.probe();
     if (p.incarnation !== this.#term.incarnation) {
       throw new GapError({
@@ -147,6 +148,8 @@ export class Applier {
       const name = `${item.partition} ${writer}`;
       const last = this.#beats.get(name) ?? 0;
       this.#beats.set(name, Math.max(last, number));
+      // Of writers before the one that is remembered, only the end may be delivered again.
+      if (item.again) continue;
       const isFirst = last === 0 && this.#afterGap;
       if (number > last + 1 && !isFirst) {
         throw new GapError({

@@ -67,6 +67,8 @@ export class Follower {
       } catch (error) {
         if (signal.aborted) break;
         observer.emit({ type: 'feed.lost', feed: feed.name, error, retryInMs: retryMs });
+        // A database that shuts down waits for its consumers, and nobody is going to answer it now.
+        await feed.close();
         await delay(retryMs, undefined, { signal }).catch(() => {});
       }
     }
@@ -99,7 +101,10 @@ export class Follower {
     }
   }
 
-  /** One batch through the applier. Redis or the database away: the same batch again, nothing is skipped. */
+  /**
+   * One batch through the applier. While Redis is away it is the same batch again, nothing is skipped; when the
+   * database is, the feed is opened again and delivers again.
+   */
   async #round(onProgress: () => void): Promise<void> {
     const { feed, applier, signal, observer } = this.#options;
     const full = applier.unsettled >= MOST_UNSETTLED;
@@ -116,7 +121,7 @@ export class Follower {
       } catch (error) {
         batch = [];
         if (error instanceof GapError) this.#gap = error.gap;
-        else if (!(error instanceof FreshetError && error.retryable)) throw error;
+        else if (!isOfTheCache(error)) throw error;
         else {
           observer.emit({ type: 'feed.lost', feed: feed.name, error, retryInMs: retryMs });
           await delay(retryMs, undefined, { signal });
@@ -200,3 +205,6 @@ export class Follower {
     return { epoch: await store.newEpoch(incarnation, states), digests: p.digests };
   }
 }
+
+const isOfTheCache = (error: unknown): boolean =>
+  error instanceof FreshetError && (error.code === 'cache-unavailable' || error.code === 'cache-replaced');

@@ -14,9 +14,9 @@ export interface Pending {
   rows: readonly { readonly tag: RowTag; readonly key: readonly string[]; readonly gone: boolean }[];
   /** A new generation of this table (null: of every table) once the change is visible. */
   readonly wholeTable: { readonly table: string | null; readonly cause: WholeTableCause } | null;
-  /** Whose visibility settles it; null: nobody's in particular (see `Ledger.isVisible`). */
+  /** Whose visibility settles it; null: nobody's in particular, or nobody knows whose (see `Ledger.isVisible`). */
   readonly xid: Xid | null;
-  /** For an unknown transaction: everything that ran when it was first looked at is below this. */
+  /** For an unknown transaction: none that ran when this came has a higher id; null until `bound` was called. */
   boundary: Xid | null;
   appliedMs: number | null;
   settled: boolean;
@@ -111,11 +111,23 @@ export class Ledger {
     return this.#pending.filter(one => !one.settled && (one.appliedMs === null || this.isVisible(one, p)));
   }
 
+  /** Something is held of which nobody knows the transaction: it settles behind a boundary only. */
+  get lacksBoundary(): boolean {
+    return this.#pending.some(isUnbounded);
+  }
+
+  /**
+   * `xid`: a transaction id given out after all that is held was received. A snapshot's xmax would not do: it is
+   * the first id not *ended* yet, and transactions beyond it may be running.
+   */
+  bound(xid: Xid): void {
+    for (const one of this.#pending) if (isUnbounded(one)) one.boundary = xid;
+  }
+
   isVisible(one: Pending, p: Snapshot): boolean {
     if (one.xid !== null) return sees(p, one.xid);
     if (one.wholeTable === null) return true;
-    one.boundary ??= p.xmax;
-    return p.xmin >= one.boundary;
+    return one.boundary !== null && p.xmin > one.boundary;
   }
 
   /** Takes the settled front off. */
@@ -136,6 +148,9 @@ export class Ledger {
     return { position, beats, changes };
   }
 }
+
+const isUnbounded = ({ xid, wholeTable, boundary }: Pending): boolean =>
+  xid === null && wholeTable !== null && boundary === null;
 
 const isChangeOf = ({ item }: Pending, { xid, table }: Change): boolean =>
   item.kind === 'change' && item.change.xid === xid && item.change.table === table;

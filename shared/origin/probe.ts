@@ -1,5 +1,4 @@
 import type pg from 'pg';
-import { FreshetError } from '../errors.ts';
 import { parseSnapshot, type Snapshot, sees } from '../protocol/snapshot.ts';
 import { widen } from '../protocol/xid.ts';
 import type { TableShape } from '../resources/resource.ts';
@@ -81,9 +80,10 @@ export async function isCommitUnderWay(connection: Queryable): Promise<boolean> 
 
 /** `xid` of a fresh transaction and the way to wait until nothing older runs: the barrier that closes a gap. */
 export async function barrierXid(connection: Queryable): Promise<bigint> {
-  const { rows } = await connection.query('select pg_current_xact_id()::text as xid');
-  const xid = (rows[0] as { xid?: string } | undefined)?.xid;
-  if (xid === undefined)
-    throw new FreshetError({ code: 'database-error', message: 'pg_current_xact_id() gave nothing' });
-  return BigInt(xid);
+  try {
+    const { rows } = await connection.query('select pg_current_xact_id()::text as xid');
+    return BigInt((rows[0] as { xid: string }).xid);
+  } catch (error) {
+    throw originError('a transaction id could not be had', error);
+  }
 }

@@ -12,14 +12,15 @@ export class ControlModel {
     return 'adopted';
   }
 
-  /** A new epoch, for the server it was meant for. An empty incarnation leaves the one that stands. */
+  /** A new epoch, for the server it was meant for, also where its record was lost. An empty incarnation leaves the one that stands. */
   epoch(
     epoch: string,
     run: string,
     incarnation: string,
     tables: readonly (readonly [field: string, value: string])[],
   ): 'raised' | 'other_run' {
-    if (this.#run !== run) return 'other_run';
+    if (this.#run !== null && this.#run !== run) return 'other_run';
+    this.#run = run;
     this.#epoch = epoch;
     if (incarnation !== '') this.#others.set('incarnation', incarnation);
     for (const [field, value] of tables) this.#others.set(field, value);

@@ -27,6 +27,7 @@ const beat = (number: number): FeedItem => ({
   kind: 'beat',
   partition: 0,
   beat: { writer: 'w', number, incarnation: 'i' },
+  again: false,
 });
 const unreadable = (table: string | null, xid: bigint | null): FeedItem => ({
   kind: 'unreadable',
@@ -192,12 +193,32 @@ describe('a change that cannot be read', () => {
     ]);
   });
 
-  test('of an unknown transaction is settled when everything that ran at first sight has ended', () => {
-    expect(round('100:110:100,105', [unreadable('users', null), mark('A')]).position).toBeNull();
+  test('of an unknown transaction is settled when everything that ran when it came has ended', () => {
+    ledger.add([unreadable('users', null), mark('A')]);
+    expect(ledger.lacksBoundary).toBe(true);
+    ledger.bound(112n);
+    expect(ledger.lacksBoundary).toBe(false);
+    expect(round('100:110:100,105').position).toBeNull();
     expect(round('105:120:105').position).toBeNull();
-    expect(round('109:130:109,125').position).toBeNull();
+    expect(round('112:130:112,125').position).toBeNull();
     // What was begun since does not matter.
     expect(round('125:130:125').position).toMatchObject({ position: 'A' });
+  });
+
+  test('of an unknown transaction waits also for ids that the first snapshot ends before', () => {
+    // 100 and 101 run, and 99 was the last to end: Postgres prints 100:100: then.
+    ledger.add([unreadable('users', null), mark('A')]);
+    ledger.bound(102n);
+    expect(round('100:100:').position).toBeNull();
+    expect(round('101:101:').position).toBeNull();
+    expect(round('103:103:').position).toMatchObject({ position: 'A' });
+  });
+
+  test('of an unknown transaction is not settled before its boundary is known', () => {
+    expect(round('100:100:', [unreadable('users', null), mark('A')]).position).toBeNull();
+    ledger.bound(100n);
+    expect(ledger.lacksBoundary).toBe(false);
+    expect(round('101:101:').position).toMatchObject({ position: 'A' });
   });
 
   test('without a key puts its table in doubt instead of a row', () => {

@@ -119,8 +119,13 @@ describe('epoch', () => {
       },
     ],
     [
-      'is refused where no server is adopted',
-      { given: {}, call: ['e2', 'run1', 'i2'], answers: 'other_run', leaves: {} },
+      'is written where the record was lost, by whom the server has told its run id',
+      {
+        given: {},
+        call: ['e2', 'run1', 'i2'],
+        answers: 'raised',
+        leaves: { run: 'run1', epoch: 'e2', incarnation: 'i2' },
+      },
     ],
   ]);
 });

@@ -33,7 +33,13 @@ export interface Beat {
 /** What a feed hands over, in the order of the log. */
 export type FeedItem =
   | { readonly kind: 'change'; readonly change: Change; readonly receivedMs: number }
-  | { readonly kind: 'beat'; readonly partition: number; readonly beat: Beat }
+  | {
+      readonly kind: 'beat';
+      readonly partition: number;
+      readonly beat: Beat;
+      /** It lies before the position that was remembered: settled once, and delivered again. */
+      readonly again: boolean;
+    }
   /** Could not be understood. `table` null: nobody knows which; `xid` null: nobody knows whose. */
   | {
       readonly kind: 'unreadable';

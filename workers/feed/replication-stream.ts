@@ -10,6 +10,8 @@ export interface ReplicationStreamOptions {
   readonly publication: string;
   /** One WAL message: its payload, and the LSN at which it was written. */
   readonly onMessage: (payload: Buffer, lsn: bigint) => void;
+  /** The server asks how far we are, and says that it has sent everything up to here. */
+  readonly onQuestion: (sentUpTo: bigint) => void;
   readonly onEnd: (error: FreshetError) => void;
 }
 
@@ -120,7 +122,10 @@ export class ReplicationStream {
   #receive(chunk: Buffer): void {
     if (this.#ended) return;
     if (chunk[0] === XLOG_DATA) this.#options.onMessage(chunk.subarray(25), chunk.readBigUInt64BE(1));
-    else if (chunk[0] === KEEPALIVE && chunk[17] === 1) this.#sendStatus();
+    else if (chunk[0] === KEEPALIVE && chunk[17] === 1) {
+      this.#options.onQuestion(chunk.readBigUInt64BE(1));
+      this.#sendStatus();
+    }
   }
 
   /** Standby status update: written, flushed and applied are all "settled" here. */

@@ -17,6 +17,8 @@ export interface WalChangesOptions {
   readonly tables: () => ReadonlyMap<string, TableShape>;
   /** Any recent 64-bit transaction id, to widen the stream's 32 bits by. */
   readonly reference: () => Xid;
+  /** Up to here everything was settled once; 0 while that is not known. */
+  readonly settledBefore: () => bigint;
   readonly now: () => number;
 }
 
@@ -61,6 +63,18 @@ export class WalChanges {
     }
   }
 
+  /**
+   * Everything up to `lsn` was handed over. A server that shuts down waits until that much is acknowledged, and it
+   * may be more than the last change: other databases and the server itself write to the log too.
+   */
+  upTo(lsn: bigint): FeedItem[] {
+    return this.#xid === 0n ? [this.#mark(lsn)] : [];
+  }
+
+  #mark(lsn: bigint): FeedItem {
+    return { kind: 'mark', partition: 0, position: formatLsn(lsn), committedMs: this.#options.now() };
+  }
+
   #items(message: PgoutputMessage, source: Source | null, lsn: bigint): FeedItem[] {
     switch (message.tag) {
       case 'begin':
@@ -94,16 +108,19 @@ export class WalChanges {
       case 'message': {
         if (!message.prefix.startsWith(BEAT_PREFIX)) return [];
         const beat = parseBeat(message.content);
-        const items: FeedItem[] = [{ kind: 'beat', partition: 0, beat }];
-        // One that belongs to no transaction is a place to acknowledge by itself.
-        if (!message.transactional) {
-          items.push({
-            kind: 'mark',
+        const { settledBefore } = this.#options;
+        const items: FeedItem[] = [
+          {
+            kind: 'beat',
             partition: 0,
-            position: formatLsn(message.lsn),
-            committedMs: this.#options.now(),
-          });
-        }
+            beat,
+            get again() {
+              return message.lsn <= settledBefore();
+            },
+          },
+        ];
+        // One that belongs to no transaction is a place to acknowledge by itself.
+        if (!message.transactional) items.push(this.#mark(message.lsn));
         return items;
       }
       case 'ignored':

@@ -43,6 +43,7 @@ export class WalFeed implements Feed {
   #failure: FreshetError | null = null;
   #wake: (() => void) | null = null;
   #system = { id: '', timeline: 0 };
+  #settledBefore = 0n;
 
   constructor(options: WalFeedOptions) {
     this.#options = options;
@@ -59,7 +60,9 @@ export class WalFeed implements Feed {
       feed: this.name,
       position: slot?.confirmedLsn ?? 'none',
     });
-    return this.#judge(created, slot?.confirmedLsn ?? null, position);
+    const gap = this.#judge(created, slot?.confirmedLsn ?? null, position);
+    if (gap === null && position?.lsn !== undefined) this.#settledBefore = parseLsn(position.lsn);
+    return gap;
   }
 
   /** Holds the slot when it resolves; returns why the slot had to be made anew, if it had to. */
@@ -94,9 +97,11 @@ export class WalFeed implements Feed {
     const changes = new WalChanges({
       tables: this.#options.tables,
       reference: this.#options.reference,
+      settledBefore: () => this.#settledBefore,
       now: () => Date.now(),
     });
     this.#items = [];
+    this.#settledBefore = 0n;
     this.#failure = null;
     this.#paused = false;
     const stream = new ReplicationStream({
@@ -104,6 +109,7 @@ export class WalFeed implements Feed {
       slot: this.#options.slot,
       publication: 'freshet',
       onMessage: (payload, lsn) => this.#receive(changes.read(payload, lsn)),
+      onQuestion: sentUpTo => this.#receive(changes.upTo(sentUpTo)),
       onEnd: error => {
         this.#failure ??= error;
         this.#wake?.();

@@ -5,7 +5,7 @@
 
   KEYS[1]  control
   ARGV[1]  epoch, random
-  ARGV[2]  run id this epoch is meant for; another server's is refused
+  ARGV[2]  run id of the server, as it told on this connection; where control names another one it is refused
   ARGV[3]  incarnation of the database, or '' to leave it
   ARGV[4…] pairs: field of a table, '<generation> <digest>'
 
