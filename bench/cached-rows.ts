@@ -99,4 +99,3 @@ export async function openCachedRows(stores: Stores): Promise<CachedRows> {
 }
 
 const idOf = (tag: RowTag): number => Number(parseRowTag(tag).key[0]);
-

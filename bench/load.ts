@@ -58,7 +58,10 @@ async function tour({ port, paths, connections }: TourJob): Promise<TourResult> 
   await onEach(connections, port, (client, done, fail) => {
     const ask = (): void => {
       const place = next++;
-      if (place >= paths.length) return done();
+      if (place >= paths.length) {
+        done();
+        return;
+      }
       client.send(getRequest(paths[place]!), answer => {
         const etag = headerOf(answer, 'etag');
         if (answer.status !== 200 || etag === null) return fail(unexpected(answer));
@@ -90,7 +93,10 @@ async function load(job: LoadJob): Promise<LoadResult> {
   await onEach(job.connections, job.port, (client, done, fail) => {
     const ask = (): void => {
       const sentMs = performance.now();
-      if (sentMs >= endMs) return done();
+      if (sentMs >= endMs) {
+        done();
+        return;
+      }
       client.send(requests[places[drawn++ % DRAWN]!]!, answer => {
         const nowMs = performance.now();
         if (answer.status !== status) return fail(unexpected(answer));
@@ -146,6 +152,5 @@ process.on('message', (job: TourJob | LoadJob) => {
     (error: Error) => process.send!({ error: error.message }),
   );
 });
-process.on('SIGTERM', () => process.exit(0));
-process.on('disconnect', () => process.exit(0));
+for (const event of ['SIGTERM', 'disconnect']) process.on(event, () => process.exit(0));
 process.send!({ type: 'ready' });

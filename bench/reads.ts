@@ -42,12 +42,12 @@ export interface ReadsResult {
   readonly ratio: number;
 }
 
-const rival = (name: string, entry: string): Contender => ({
+const rival = (name: string, entry: string, env: NodeJS.ProcessEnv = {}): Contender => ({
   name,
   async start({ stores, cores }) {
     const program = await startProgram({
       entry,
-      env: { DATABASE_URL: stores.databaseUrl, REDIS_URL: stores.cacheUrl, NODE_ENV: 'production' },
+      env: { DATABASE_URL: stores.databaseUrl, REDIS_URL: stores.cacheUrl, NODE_ENV: 'production', ...env },
       logFile: join(stores.folder, 'rival.log'),
       serverCores: cores,
     });
@@ -75,7 +75,12 @@ const freshet: Contender = {
 };
 
 const baseline = rival('Express + ioredis', 'bench/rivals/express-redis.ts');
-const contenders = [rival('Express + pg', 'bench/rivals/express-pg.ts'), baseline, freshet];
+const contenders = [
+  rival('Express + pg', 'bench/rivals/express-pg.ts'),
+  baseline,
+  rival('the same, auto-pipelining', 'bench/rivals/express-redis.ts', { RIVAL_AUTO_PIPELINING: '1' }),
+  freshet,
+];
 
 const ROWS = 10_000;
 const CONNECTIONS = 64;
@@ -96,7 +101,7 @@ export async function benchReads(bench: Bench): Promise<ReadsResult[]> {
         const name = `${contender.name} ${status}`;
         found.set(name, [...(found.get(name) ?? []), result]);
         say(
-          `round ${round + 1}/${rounds}  ${name.padEnd(22)} ${number(result.perSecond).padStart(7)} requests/s  p50 ${result.p50Ms.toFixed(2)} ms  p99 ${result.p99Ms.toFixed(2)} ms`,
+          `round ${round + 1}/${rounds}  ${name.padEnd(30)} ${number(result.perSecond).padStart(7)} requests/s  p50 ${result.p50Ms.toFixed(2)} ms  p99 ${result.p99Ms.toFixed(2)} ms`,
         );
       }
     }
@@ -207,7 +212,15 @@ export function reportReads(results: readonly ReadsResult[]): string {
     result.ratio.toFixed(2),
   ]);
   return table(
-    ['cached reads', 'requests/s', 'p50 ms', 'p99 ms', 'CPU µs a request', 'of the core', `to ${baseline.name}`],
+    [
+      'cached reads',
+      'requests/s',
+      'p50 ms',
+      'p99 ms',
+      'CPU µs a request',
+      'of the core',
+      `to ${baseline.name}`,
+    ],
     rows,
   );
 }

@@ -131,7 +131,8 @@ export class Reader {
     const known = this.#digests.get(table);
     if (known === digest) return;
     this.#digests.set(table, digest);
-    if (known !== undefined) this.#options.onDefinition?.(table);
+    // At first sight too: it may have changed between the start of this process and its first read.
+    this.#options.onDefinition?.(table);
   }
 
   /** Null when the cache cannot be asked. */

@@ -22,5 +22,5 @@ export function serve(app: Express): void {
     const address = server.address();
     process.send!({ type: 'ready', port: typeof address === 'object' && address ? address.port : null });
   });
-  process.on('SIGTERM', () => process.exit(0));
+  for (const event of ['SIGTERM', 'disconnect']) process.on(event, () => process.exit(0));
 }

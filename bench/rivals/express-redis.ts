@@ -11,6 +11,7 @@ import { openCities, serve } from './cities.ts';
 const ttlSeconds = 300;
 const cities = openCities();
 const redis = new Redis(process.env.REDIS_URL!, {
+  // Off unless one asks for it: commands of one turn of the event loop then leave in one write.
   enableAutoPipelining: process.env.RIVAL_AUTO_PIPELINING === '1',
 });
 const app = express();

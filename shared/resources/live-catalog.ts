@@ -18,7 +18,9 @@ export class LiveCatalog {
   readonly #observer: Observer;
   #catalog: Catalog;
   #uncacheable: ReadonlyMap<string, string> = new Map();
-  #refreshing: Promise<void> | null = null;
+  /** Settles with the reading under way, however it ends. */
+  #underWay: Promise<void> = Promise.resolve();
+  #next: Promise<void> | null = null;
 
   private constructor(query: Query, config: FreshetConfig | null, observer: Observer, catalog: Catalog) {
     this.#query = query;
@@ -44,17 +46,17 @@ export class LiveCatalog {
   }
 
   /**
-   * Reads the definitions again. Whoever asks while a reading is under way waits for the next one: the one under
-   * way may have looked before the change they know of.
+   * Reads the definitions again. Whoever asks while a reading is under way waits for the next one, which serves all
+   * of them: the one under way may have looked before the change they know of.
    */
-  async refresh(): Promise<void> {
-    while (this.#refreshing) await this.#refreshing.catch(() => {});
-    this.#refreshing = this.#read();
-    try {
-      await this.#refreshing;
-    } finally {
-      this.#refreshing = null;
-    }
+  refresh(): Promise<void> {
+    this.#next ??= this.#underWay.then(() => {
+      this.#next = null;
+      const reading = this.#read();
+      this.#underWay = reading.catch(() => {});
+      return reading;
+    });
+    return this.#next;
   }
 
   async #read(): Promise<void> {

@@ -151,6 +151,8 @@ function representationName(
   const definition = [
     shape.schema,
     shape.name,
+    // The same path leads to another row under another key.
+    shape.key.map(column => column.name),
     columns.map(({ name, type, kind, elementKind }) => [name, type, kind, elementKind]),
     etag,
     versionColumn,

@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { ProcessRecord } from '../../shared/cache/store.ts';
 import { table } from '../../shared/resources/define.ts';
 import { type Cli, openCli } from '../support/cli.ts';
 import { createDatabase, type TestDatabase } from '../support/database.ts';
-import { watchEpochs } from '../support/epochs.ts';
+import { type EpochWatch, watchEpochs } from '../support/epochs.ts';
 import { eventually } from '../support/eventually.ts';
 import { epochOf, followGap, gapsClosed, isNotProven, warm } from '../support/gap.ts';
 import { holdTransaction } from '../support/held-transaction.ts';
@@ -13,6 +13,7 @@ describe('the barrier of a gap', () => {
   let elsewhere: TestDatabase;
   let world: World;
   let api: ApiProcess;
+  let epochs: EpochWatch | undefined;
   let worker: TestProcess;
   let cli: Cli;
 
@@ -27,6 +28,7 @@ describe('the barrier of a gap', () => {
     cli = openCli(world);
     await world.fresh(api);
   });
+  afterEach(() => epochs?.close());
   afterAll(async () => {
     cli?.close();
     await world?.close();
@@ -39,7 +41,7 @@ describe('the barrier of a gap', () => {
   test('waits for a transaction of another database too, and `freshet status` names both', async () => {
     const old = await warm(api, '/bays/1');
     const before = await epochOf(world);
-    const epochs = await watchEpochs(world);
+    epochs = await watchEpochs(world);
     const here = await holdTransaction(world.database.url);
     const there = await holdTransaction(elsewhere.url);
 
@@ -89,7 +91,6 @@ describe('the barrier of a gap', () => {
     const late = await api.get('/bays/1', { 'If-None-Match': old.headers.etag! });
     // The same row, hence the same tag; but it was read again.
     expect([late.status, late.headers['cache-status']]).toEqual([304, expect.stringMatching(/fwd=/)]);
-    epochs.close();
     await Promise.all([here.end(), there.end()]);
   });
 

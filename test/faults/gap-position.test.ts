@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import type { GapCause } from '../../shared/observe.ts';
 import { table } from '../../shared/resources/define.ts';
 import { keysOf } from '../../shared/resources/keys.ts';
-import { watchEpochs } from '../support/epochs.ts';
+import { type EpochWatch, watchEpochs } from '../support/epochs.ts';
 import { eventually } from '../support/eventually.ts';
 import { epochOf, followGap, gapsClosed, isNotProven, warm } from '../support/gap.ts';
 import { holdTransaction } from '../support/held-transaction.ts';
@@ -13,6 +13,7 @@ import { type ApiProcess, openWorld, type TestProcess, type World } from '../sup
 describe('a position that cannot be gone on from', () => {
   let world: World;
   let api: ApiProcess;
+  let epochs: EpochWatch | undefined;
   let worker: TestProcess;
   let redis: Redis;
   let position: string;
@@ -29,6 +30,7 @@ describe('a position that cannot be gone on from', () => {
     api = await world.api();
   });
   beforeEach(() => world.fresh(api));
+  afterEach(() => epochs?.close());
   afterAll(async () => {
     redis?.disconnect();
     await world?.close();
@@ -91,7 +93,7 @@ describe('a position that cannot be gone on from', () => {
   test('slot-missing: the slot was dropped, and its making waits for whoever writes', async () => {
     const old = await warm(api, '/rivers/1');
     const before = await epochOf(world);
-    const epochs = await watchEpochs(world);
+    epochs = await watchEpochs(world);
     await worker.stop();
     await change('lost: slot-missing');
     await world.database.query('select pg_drop_replication_slot($1)', [world.slot]);
@@ -116,6 +118,5 @@ describe('a position that cannot be gone on from', () => {
     expect(new Set([before, ...epochs.given]).size).toBe(3);
     expect((await warm(api, '/rivers/1')).body).toContain('lost: slot-missing');
     expect((await api.get('/rivers/1', { 'If-None-Match': old.headers.etag! })).status).toBe(200);
-    epochs.close();
   });
 });

@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { table } from '../../shared/resources/define.ts';
-import { watchEpochs } from '../support/epochs.ts';
+import { type EpochWatch, watchEpochs } from '../support/epochs.ts';
 import { eventually } from '../support/eventually.ts';
 import { epochOf, gapsClosed, isNotProven, warm } from '../support/gap.ts';
 import { holdTransaction } from '../support/held-transaction.ts';
@@ -11,6 +11,7 @@ describe('a slot that fell too far behind', () => {
   let server: TestServer;
   let world: World;
   let api: ApiProcess;
+  let epochs: EpochWatch | undefined;
   let worker: TestProcess;
 
   beforeAll(async () => {
@@ -26,6 +27,7 @@ describe('a slot that fell too far behind', () => {
     api = await world.api();
     await world.fresh(api);
   });
+  afterEach(() => epochs?.close());
   afterAll(async () => {
     await world?.close();
     await server?.stop();
@@ -52,7 +54,7 @@ describe('a slot that fell too far behind', () => {
   test('slot-lost: is made anew under a new epoch, and what was lost with it is shown', async () => {
     const old = await warm(api, '/bogs/1');
     const before = await epochOf(world);
-    const epochs = await watchEpochs(world);
+    epochs = await watchEpochs(world);
     await worker.kill();
     await world.database.query("update bogs set name = 'lost with the slot' where id = 1");
     await writeLog();
@@ -75,7 +77,6 @@ describe('a slot that fell too far behind', () => {
     expect(new Set([before, ...epochs.given]).size).toBe(3);
     expect((await warm(api, '/bogs/1')).body).toContain('lost with the slot');
     expect((await api.get('/bogs/1', { 'If-None-Match': old.headers.etag! })).status).toBe(200);
-    epochs.close();
   }, 60_000);
 
   test('slot-lost: also when its worker lives, and was only held up', async () => {

@@ -202,6 +202,16 @@ describe('a definition that changes under cached rows', () => {
     },
   );
 
+  test('a publication of all tables that was made anew, with a change in between', async () => {
+    const old = await warm(api, '/calm/3');
+    await world.database.query(
+      `begin; drop publication freshet; update calm set n = -3 where id = 3;
+       create publication freshet for all tables with (publish_via_partition_root = true); commit`,
+    );
+    await eventually('right', () => api.get('/calm/3'), answer => answer.body === '{"id":3,"n":-3}', BOUND_MS);
+    expect((await api.get('/calm/3', { 'If-None-Match': old.headers.etag! })).status).toBe(200);
+  });
+
   test('VACUUM, ANALYZE and freezing leave it as it is, rows stay cached', async () => {
     const { headers } = await warm(api, '/calm/1');
     const before = await generation('calm');

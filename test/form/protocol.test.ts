@@ -3,10 +3,12 @@ import { describe, expect, test } from '@jest/globals';
 
 const page = readFileSync('shared/protocol/PROTOCOL.md', 'utf8');
 /** `test/…​.test.ts` › part of a test's name */
-const references = [...page.matchAll(/`(test\/[^`]+\.test\.ts)`(?: › ([^|·\n]+))?/g)].map(([, file, name]) => ({
-  file: file!,
-  name: name?.trim() ?? '',
-}));
+const references = [...page.matchAll(/`(test\/[^`]+\.test\.ts)`(?: › ([^|·\n]+))?/g)].map(
+  ([, file, name]) => ({
+    file: file!,
+    name: name?.trim() ?? '',
+  }),
+);
 
 describe('PROTOCOL.md', () => {
   test('numbers its promises without a hole', () => {
