@@ -126,7 +126,6 @@ export async function openApi(
     tokenPrefix: `v1.${system.id}.${system.timeline}.`,
     refreshCatalog: () => catalog.refresh(),
     currentResource: catalog.resource,
-    onDefinition: () => void catalog.refresh().catch(() => {}),
     onRead: (resource, tag) => popularity.count(resource, tag),
   });
 

@@ -1,26 +1,16 @@
-import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import type { CacheStore, TableState } from '../shared/cache/store.ts';
+import type { CacheStore } from '../shared/cache/store.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { EventOutcome, Observer } from '../shared/observe.ts';
-import { barrierXid, isCommitUnderWay, type Probe, probe } from '../shared/origin/probe.ts';
+import { barrierXid, type Probe, probe } from '../shared/origin/probe.ts';
 import type { Xid } from '../shared/protocol/xid.ts';
 import type { RowTag } from '../shared/resources/keys.ts';
-import type { TableShape } from '../shared/resources/resource.ts';
 import { parkDeadLetter } from './dead-letter.ts';
+import { Definitions, type WatchedTables } from './definitions.ts';
 import type { Beat, Feed, FeedItem, FeedPosition } from './feed/feed.ts';
 import { GapError } from './gap-error.ts';
 import { Ledger, type Pending, type WholeTableCause } from './ledger.ts';
 import type { AfterSettled } from './settled.ts';
-
-/** The served tables, and how to look at their definitions again. */
-export interface WatchedTables {
-  tables(): ReadonlyMap<string, TableShape>;
-  /** Reads definitions and publication again. */
-  refresh(): Promise<unknown>;
-  /** Why entries of a table may not be cached now; null when they may. */
-  uncacheable(table: string): string | null;
-}
 
 export interface ApplierOptions {
   readonly store: CacheStore;
@@ -53,6 +43,8 @@ const REMEMBER_EVERY_MS = 200;
 export class Applier {
   readonly #options: ApplierOptions;
   readonly #ledger = new Ledger();
+  /** What the served tables look like, and which of them may be cached. */
+  readonly definitions: Definitions;
   #term: Term = { epoch: '', incarnation: '', digests: new Map() };
   /** Of the cache Redis in which the term began. */
   #runId: string | null = null;
@@ -68,6 +60,14 @@ export class Applier {
 
   constructor(options: ApplierOptions) {
     this.#options = options;
+    const { store, pool, watched, observer } = options;
+    this.definitions = new Definitions({
+      store,
+      pool,
+      watched,
+      observer,
+      otherEpoch: () => this.#otherEpoch(),
+    });
   }
 
   /** A recent 64-bit transaction id. */
@@ -95,6 +95,7 @@ export class Applier {
   /** Works under `term` from now on. `afterGap`: what came before is covered by its epoch. */
   begin(term: Term, afterGap: boolean): void {
     this.#term = term;
+    this.definitions.begin(term.epoch, term.digests);
     this.#runId = this.#options.store.connection.runId;
     if (!afterGap) return;
     this.#beats.clear();
@@ -124,7 +125,7 @@ export class Applier {
         detail: `the database is ${p.incarnation ?? 'without its marker'}, changes were followed in ${this.#term.incarnation}`,
       });
     }
-    const definite = await this.#followDefinitions(p);
+    const definite = await this.definitions.follow(p);
 
     const applying = this.#ledger.toApply(p.snapshot);
     const outcomes = await this.#fence(applying);
@@ -168,33 +169,6 @@ export class Applier {
     }
   }
 
-  /**
-   * Raises the generation of tables whose definition or publication is not what it was. False while the
-   * transaction that changed it may not have told the other sessions yet: then this P settles nothing.
-   */
-  async #followDefinitions(p: Probe): Promise<boolean> {
-    const { watched, store, observer, pool } = this.#options;
-    const changed = [...watched.tables().keys()].filter(
-      table => (p.digests.get(table) ?? null) !== (this.#term.digests.get(table) ?? null),
-    );
-    if (changed.length === 0) return true;
-    if (await isCommitUnderWay(pool)) return false;
-    await watched.refresh();
-    const states = changed.map(table => this.stateOf(table, p));
-    if (!(await store.raiseGenerations(this.#term.epoch, states))) throw await this.#otherEpoch();
-    const digests = new Map(this.#term.digests);
-    for (const { table } of states) digests.set(table, p.digests.get(table) ?? null);
-    this.#term = { ...this.#term, digests };
-    for (const { table } of states) observer.emit({ type: 'generation.raised', table, cause: 'definition' });
-    return true;
-  }
-
-  /** A generation never used before, under the definition that P saw. */
-  stateOf(table: string, p: Probe): TableState {
-    const cacheable = this.#options.watched.uncacheable(table) === null;
-    return { table, generation: randomUUID(), digest: cacheable ? (p.digests.get(table) ?? null) : null };
-  }
-
   /** EVENT for every row, once each with all its transactions. */
   async #fence(applying: readonly Pending[]): Promise<ReadonlyMap<RowTag, EventOutcome>> {
     const xids = new Map<RowTag, Set<Xid>>();
@@ -225,7 +199,7 @@ export class Applier {
       const { table, cause } = wholeTable!;
       for (const name of table === null ? watched.tables().keys() : [table]) causes.set(name, cause);
     }
-    const states = [...causes.keys()].map(table => this.stateOf(table, p));
+    const states = [...causes.keys()].map(table => this.definitions.stateOf(table, p));
     if (!(await store.raiseGenerations(this.#term.epoch, states))) throw await this.#otherEpoch();
     for (const [table, cause] of causes) observer.emit({ type: 'generation.raised', table, cause });
   }

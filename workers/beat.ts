@@ -7,6 +7,8 @@ import { openSession } from '../shared/origin/session.ts';
 export interface BeatWriterOptions {
   readonly url: string;
   readonly store: CacheStore;
+  /** Messages belong to the whole database: another installation on it must know these for foreign. */
+  readonly namespace: string;
   /** Message prefixes, one a partition: each reaches its partition. */
   readonly prefixes: readonly string[];
   readonly observer: Observer;
@@ -94,9 +96,9 @@ export class BeatWriter {
     await client.query({
       name: 'freshet beat',
       text: `select ${emit} from unnest($1::text[]) as prefix,
-        lateral (select json_build_object('writer', $2::text, 'number', $3::int,
+        lateral (select json_build_object('writer', $2::text, 'number', $3::int, 'namespace', $4::text,
           'incarnation', (select incarnation from freshet.alive))::text as content) body`,
-      values: [prefixes, this.#writer, number],
+      values: [prefixes, this.#writer, number, this.#options.namespace],
     });
   }
 

@@ -105,9 +105,11 @@ export async function openWorker(
   const feed = new WalFeed({
     url: settings.databaseUrl,
     slot: slotOf(settings.namespace),
+    namespace: keys.namespace,
     pool: feedPool,
     tables: catalog.tables,
     reference: () => applier.reference,
+    beforeStream: () => applier.probe(),
     observer,
     whileBlocked: work => barrier.whileBlocked(work),
     signal,
@@ -125,7 +127,14 @@ export async function openWorker(
     feed,
     applier,
     barrier,
-    beats: () => new BeatWriter({ url: settings.databaseUrl, store, prefixes: ['freshet.beat.0'], observer }),
+    beats: () =>
+      new BeatWriter({
+        url: settings.databaseUrl,
+        store,
+        namespace: keys.namespace,
+        prefixes: ['freshet.beat.0'],
+        observer,
+      }),
     store,
     pool: feedPool,
     watched: catalog,

@@ -6,9 +6,11 @@ import type { Clock } from '../shared/clock.ts';
 import { FreshetError } from '../shared/errors.ts';
 import type { Observer } from '../shared/observe.ts';
 import { markIncarnation } from '../shared/origin/adopt.ts';
-import type { Applier, WatchedTables } from './apply.ts';
+import { isCommitUnderWay, type Probe } from '../shared/origin/probe.ts';
+import type { Applier } from './apply.ts';
 import type { Barrier } from './barrier.ts';
 import type { BeatWriter } from './beat.ts';
+import type { WatchedTables } from './definitions.ts';
 import type { Feed, FeedPosition, Gap } from './feed/feed.ts';
 import { GapError } from './gap-error.ts';
 
@@ -31,6 +33,8 @@ const IDLE_WAIT_MS = 1_000;
 const UNSETTLED_WAIT_MS = 5;
 /** Beyond this, nothing more is taken from the feed until the front of the ledger has settled. */
 const MOST_UNSETTLED = 50_000;
+/** Between becoming visible and telling everybody, a commit takes microseconds. */
+const COMMIT_WAIT_MS = 2;
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 2_000;
 
@@ -132,7 +136,7 @@ export class Follower {
 
   /** Goes on under the epoch that stands, if `control` is complete. Tables that are new get their generation. */
   async #takeUpControl(position: FeedPosition | null): Promise<Gap | null> {
-    const { store, applier, watched, observer } = this.#options;
+    const { store, applier } = this.#options;
     const control = await store.control();
     if (control === null || control.incarnation === '') {
       return { cause: 'control-missing', detail: 'the cache holds no epoch with an incarnation' };
@@ -143,21 +147,30 @@ export class Follower {
         detail: `the epoch is ${control.epoch}, changes were applied under ${position?.epoch}`,
       };
     }
-    const p = await applier.probe();
-    const states = [
-      ...[...watched.tables().keys()]
-        .filter(table => !control.tables.has(table))
-        .map(table => applier.stateOf(table, p)),
-      ...this.#unwatched(control),
-    ];
-    if (!(await store.raiseGenerations(control.epoch, states))) {
+    const p = await this.#probeDefinitions();
+    if (!(await store.raiseGenerations(control.epoch, this.#unwatched(control)))) {
       return { cause: 'control-missing', detail: 'the epoch was replaced while the feed was taken over' };
     }
-    for (const { table } of states) observer.emit({ type: 'generation.raised', table, cause: 'first-start' });
-    const digests = new Map<string, string | null>();
-    for (const { table, digest } of [...control.tables.values(), ...states]) digests.set(table, digest);
+    const digests = new Map([...control.tables.values()].map(({ table, digest }) => [table, digest]));
     applier.begin({ epoch: control.epoch, incarnation: control.incarnation, digests }, false);
+    const fresh = [...this.#options.watched.tables().keys()].filter(table => !control.tables.has(table));
+    await applier.definitions.hold(fresh, p, 'first-start');
     return null;
+  }
+
+  /**
+   * P, and after it the definitions: what is known of them is never older than the digests that stand for them. No
+   * transaction that P sees is still keeping its change from the other sessions.
+   */
+  async #probeDefinitions(): Promise<Probe> {
+    const { applier, watched, pool, signal } = this.#options;
+    let p = await applier.probe();
+    while (await isCommitUnderWay(pool)) {
+      await delay(COMMIT_WAIT_MS, undefined, { signal });
+      p = await applier.probe();
+    }
+    await watched.refresh();
+    return p;
   }
 
   /** Tables that another configuration served: nobody follows them now, so nobody may cache them. */
@@ -178,20 +191,24 @@ export class Follower {
     observer.emit({ type: 'gap.opened', ...gap });
     await store.forgetFeedPosition(feed.name);
     const incarnation = await markIncarnation(pool);
-    await watched.refresh();
 
-    await this.#newEpoch(incarnation);
+    const first = await this.#newEpoch(incarnation);
     await barrier.pass();
-    const { epoch, digests } = await this.#newEpoch(incarnation);
+    const { epoch, p } = await this.#newEpoch(incarnation);
 
-    applier.begin({ epoch, incarnation, digests }, true);
+    applier.begin({ epoch, incarnation, digests: p.digests }, true);
+    // What was altered while the barrier waited has a barrier of its own to wait for.
+    const altered = [...watched.tables().keys()].filter(
+      table => p.digests.get(table) !== first.p.digests.get(table),
+    );
+    await applier.definitions.hold(altered, p, 'definition');
     this.#gap = null;
     observer.emit({ type: 'gap.closed', cause: gap.cause, durationMs: clock.monotonicMs() - startMs, epoch });
   }
 
-  async #newEpoch(incarnation: string): Promise<{ epoch: string; digests: ReadonlyMap<string, string> }> {
+  async #newEpoch(incarnation: string): Promise<{ epoch: string; p: Probe }> {
     const { store, applier, watched } = this.#options;
-    const p = await applier.probe();
+    const p = await this.#probeDefinitions();
     if (p.incarnation !== incarnation) {
       throw new GapError({
         cause: 'other-incarnation',
@@ -199,10 +216,10 @@ export class Follower {
       });
     }
     const states = [
-      ...[...watched.tables().keys()].map(table => applier.stateOf(table, p)),
+      ...[...watched.tables().keys()].map(table => applier.definitions.stateOf(table, p)),
       ...this.#unwatched(await store.control()),
     ];
-    return { epoch: await store.newEpoch(incarnation, states), digests: p.digests };
+    return { epoch: await store.newEpoch(incarnation, states), p };
   }
 }
 

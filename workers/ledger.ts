@@ -82,7 +82,8 @@ export class Ledger {
     if (count > BULK_ROWS + 1) return;
     this.#counts.set(name, count);
     if (count <= BULK_ROWS) {
-      this.#push(item, rows, null, change.xid);
+      // Images are not needed any more, and would keep the whole message in memory until it is settled.
+      this.#push({ ...item, change: withoutImages(change) }, rows, null, change.xid);
       return;
     }
     for (const earlier of this.#pending) if (isChangeOf(earlier, change)) earlier.rows = [];
@@ -154,3 +155,15 @@ const isUnbounded = ({ xid, wholeTable, boundary }: Pending): boolean =>
 
 const isChangeOf = ({ item }: Pending, { xid, table }: Change): boolean =>
   item.kind === 'change' && item.change.xid === xid && item.change.table === table;
+
+const withoutImages = ({ op, table, xid, lsn, committedMs, keyBefore, keyAfter }: Change): Change => ({
+  op,
+  table,
+  xid,
+  lsn,
+  committedMs,
+  keyBefore,
+  keyAfter,
+  before: null,
+  after: null,
+});

@@ -24,12 +24,10 @@ export interface ReaderOptions {
   readonly mostWaiting: number;
   /** Front of a token: `v1.<system>.<timeline>.`. */
   readonly tokenPrefix: string;
-  /** Told when a definition no longer fits; resolves when the resources were read again. */
+  /** Reads the resources again: a definition no longer fits, or may not. */
   readonly refreshCatalog: () => Promise<unknown>;
   /** The resource of that name as it is after a refresh. */
   readonly currentResource: (name: string) => Resource | undefined;
-  /** A table's digest in `control` is not the one seen before: its definition may have changed. */
-  readonly onDefinition?: (table: string) => void;
   /** Told of every row that was read: what is popular. */
   readonly onRead?: (resource: string, tag: RowTag) => void;
   /** How long a reader waits for another process to fill before it asks the database itself. */
@@ -97,7 +95,9 @@ export class Reader {
     for (let round = 0; round < MOST_ROUNDS; round += 1) {
       const read = await this.#lookUp(slot);
       if (read === null) return this.#bypass(resource, key, slot);
-      if (read.control) this.#noteDigest(slot.table, read.control.digest);
+      if (read.control && read.control.digest !== this.#digests.get(slot.table)) {
+        await this.#learnDefinition(resource, read.control.digest);
+      }
 
       let judged: string | null = null;
       if (
@@ -127,12 +127,21 @@ export class Reader {
     return this.#answerLoaded(await this.#load(resource, key), 'miss', false, 'busy');
   }
 
-  #noteDigest(table: string, digest: string | null): void {
-    const known = this.#digests.get(table);
-    if (known === digest) return;
-    this.#digests.set(table, digest);
-    // At first sight too: it may have changed between the start of this process and its first read.
-    this.#options.onDefinition?.(table);
+  /**
+   * The definition may not be the one this process knows: it is read before anything is answered under its stamp.
+   * At first sight too, since it may have changed between the start of the process and its first read.
+   */
+  async #learnDefinition({ name, table }: Resource, digest: string | null): Promise<void> {
+    await this.#options.refreshCatalog();
+    this.#digests.set(table.qualified, digest);
+    const key = this.#options.currentResource(name)?.table.key.map(column => column.name);
+    if (key?.join() === table.key.map(column => column.name).join()) return;
+    throw new FreshetError({
+      code: 'definition-changed',
+      message: `the primary key of ${table.qualified} is another one than when the request came`,
+      hint: 'Ask again.',
+      retryable: true,
+    });
   }
 
   /** Null when the cache cannot be asked. */

@@ -187,6 +187,11 @@ export class CacheConnection extends EventEmitter<Events> {
     }
   }
 
+  /** Hangs up and connects again: the server is not the one that was adopted. */
+  renew(): void {
+    this.#data.disconnect(true);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#runId = null;

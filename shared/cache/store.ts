@@ -227,6 +227,7 @@ export class CacheStore {
       ...tables.flatMap(tableFields),
     );
     if (answer !== 'raised') {
+      this.connection.renew();
       throw new FreshetError({
         code: 'cache-replaced',
         message: 'the cache Redis was replaced by another server while a new epoch was being made',

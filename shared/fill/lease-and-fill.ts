@@ -6,7 +6,7 @@ import type { FillRefusal, Observer } from '../observe.ts';
 import { readRow } from '../origin/read.ts';
 import type { Entry, Slot, TableControl } from '../protocol/entry.ts';
 import { parseSnapshot, sees } from '../protocol/snapshot.ts';
-import { widen, type Xid } from '../protocol/xid.ts';
+import { FIRST_NORMAL_XID, widen, type Xid } from '../protocol/xid.ts';
 import { rowTag } from '../resources/keys.ts';
 import type { Resource } from '../resources/resource.ts';
 import { represent } from './represent.ts';
@@ -50,7 +50,6 @@ export interface FillerOptions {
 }
 
 const LEASE_MS = 3_000;
-const FIRST_NORMAL_XID = 3;
 
 export const slotOfRow = (resource: Resource, key: readonly string[]): Slot => ({
   tag: rowTag(resource.table.qualified, key),
@@ -139,7 +138,7 @@ export class Filler {
       if (!texts) return { found: false, body: EMPTY, etag: '', rowXmin: '', xid: '', snapshot, incarnation };
       const low = Number(rowXmin);
       // Frozen or bootstrap rows have no transaction that anybody could name.
-      const xid = low < FIRST_NORMAL_XID ? '' : String(widen(low, parseSnapshot(snapshot).xmax));
+      const xid = BigInt(low) < FIRST_NORMAL_XID ? '' : String(widen(low, parseSnapshot(snapshot).xmax));
       return { found: true, ...represent(resource, texts), rowXmin, xid, snapshot, incarnation };
     } catch (error) {
       report('error');

@@ -114,15 +114,23 @@ export interface DatabaseSystem {
   readonly id: string;
   readonly timeline: number;
   readonly database: string;
+  /** End of the write-ahead log when it was asked. */
+  readonly writtenUpTo: string;
 }
 
 export async function identifySystem(client: Queryable): Promise<DatabaseSystem> {
   const { rows } = await client.query(
     `select (select system_identifier::text from pg_control_system()) as id,
-            pg_walfile_name(pg_current_wal_insert_lsn()) as wal_file, current_database() as database`,
+            pg_walfile_name(pg_current_wal_insert_lsn()) as wal_file, current_database() as database,
+            pg_current_wal_insert_lsn()::text as written_up_to`,
   );
-  const row = rows[0] as { id: string; wal_file: string; database: string };
-  return { id: row.id, timeline: Number.parseInt(row.wal_file.slice(0, 8), 16), database: row.database };
+  const row = rows[0] as { id: string; wal_file: string; database: string; written_up_to: string };
+  return {
+    id: row.id,
+    timeline: Number.parseInt(row.wal_file.slice(0, 8), 16),
+    database: row.database,
+    writtenUpTo: row.written_up_to,
+  };
 }
 
 /** `freshet:<short id>` of a database, or the name that was set. */

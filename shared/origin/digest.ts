@@ -44,7 +44,10 @@ export const TABLE_DIGESTS = `(
     union
     select t.q, part.oid from types t join pg_type y on y.oid = t.oid
     cross join lateral unnest(
-      array[y.typelem, y.typbasetype] || array(select atttypid from pg_attribute where attrelid = y.typrelid and attnum > 0)
+      array[y.typelem, y.typbasetype]
+        || array(select atttypid from pg_attribute where attrelid = y.typrelid and attnum > 0)
+        || array(select rngsubtype from pg_range where rngtypid = y.oid)
+        || array(select rngtypid from pg_range where rngmultitypid = y.oid)
     ) as part(oid)
     where part.oid >= ${FIRST_USER_OID}
   ),

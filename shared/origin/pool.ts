@@ -12,6 +12,7 @@ export const PRINTING = {
   IntervalStyle: 'iso_8601',
   bytea_output: 'hex',
   extra_float_digits: '1',
+  lc_monetary: 'C',
 } as const;
 
 /** Values as Postgres prints them: nothing is parsed, rounded or turned into a Date on the way. */
@@ -38,6 +39,9 @@ export function startupOptions(settings: Readonly<Record<string, string>>): stri
     .join(' ');
 }
 
+const KEEP_ALIVE_MS = 10_000;
+const GONE_AFTER_MS = 3_000;
+
 export function createPool(options: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
     connectionString: options.url,
@@ -47,6 +51,9 @@ export function createPool(options: PoolOptions): pg.Pool {
     connectionTimeoutMillis: 3_000,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+    // The server's own time-out first; this one is for a server that is gone without a word.
+    ...(options.statementTimeoutMs > 0 ? { query_timeout: options.statementTimeoutMs + GONE_AFTER_MS } : {}),
     options: startupOptions({
       ...PRINTING,
       statement_timeout: String(options.statementTimeoutMs),

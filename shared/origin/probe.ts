@@ -17,6 +17,8 @@ export interface Probe {
 type Queryable = Pick<pg.Pool | pg.Client, 'query'>;
 type NamedTable = Pick<TableShape, 'schema' | 'name' | 'qualified'>;
 
+const PROBE_TIMEOUT_MS = 10_000;
+
 const STATEMENT = `
   select pg_current_snapshot()::text as snapshot,
          (select incarnation::text from freshet.alive) as incarnation,
@@ -39,6 +41,8 @@ export async function probe(connection: Queryable, tables: readonly NamedTable[]
       name: 'freshet probe',
       text: STATEMENT,
       values: digestParameters(tables),
+      // Known to the client, absent from its types.
+      ...{ query_timeout: PROBE_TIMEOUT_MS },
     });
     const row = rows[0] as { snapshot: string; incarnation: string | null; digests: string | null };
     return {

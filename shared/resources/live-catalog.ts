@@ -61,8 +61,10 @@ export class LiveCatalog {
 
   async #read(): Promise<void> {
     try {
-      this.#catalog = await loadCatalog(this.#query, this.#config);
-      this.#uncacheable = new Map();
+      const before = this.#catalog;
+      const loaded = await loadCatalog(this.#query, this.#config);
+      this.#catalog = withKnown(loaded, before);
+      this.#uncacheable = await this.#withoutGood(loaded);
     } catch (error) {
       if (!(error instanceof FreshetError) || error.code !== 'bad-resources') throw error;
       this.#observer.emit({
@@ -73,6 +75,14 @@ export class LiveCatalog {
       });
       this.#uncacheable = await this.#findUncacheable();
     }
+  }
+
+  /** Without a configuration, a table that cannot be served any more just is not among the loaded ones. */
+  async #withoutGood(loaded: Catalog): Promise<ReadonlyMap<string, string>> {
+    const left = [...this.#catalog.tables.keys()].filter(table => !loaded.tables.has(table));
+    if (left.length === 0) return new Map();
+    const found = await this.#findUncacheable();
+    return new Map(left.map(table => [table, found.get(table) ?? 'it is not served any more']));
   }
 
   /** Tables whose changes are not sure to reach us any more; keys and shapes are those of the last good catalog. */
@@ -98,4 +108,15 @@ export class LiveCatalog {
     }
     return found;
   }
+}
+
+/** `loaded`, and what was known before and is not in it: to be watched on, so that its return is noticed. */
+function withKnown(loaded: Catalog, before: Catalog): Catalog {
+  const resources = new Map([...before.resources, ...loaded.resources]);
+  return {
+    resources,
+    tables: new Map([...before.tables, ...loaded.tables]),
+    notes: loaded.notes,
+    of: table => [...resources.values()].filter(resource => resource.table.qualified === table),
+  };
 }

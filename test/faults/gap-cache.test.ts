@@ -17,6 +17,7 @@ describe('a cache that lost its memory, or found an old one', () => {
   let api: ApiProcess;
   let worker: TestProcess;
   let redis: Redis;
+  let other: Redis;
 
   const inCache = async (): Promise<string | null> => {
     const record = await redis.hgetall(keysOf(world.namespace).row(rowTag('lakes', ['1'])));
@@ -48,12 +49,15 @@ describe('a cache that lost its memory, or found an old one', () => {
     });
     redis = new Redis(cacheUrl);
     redis.on('error', () => {});
+    other = new Redis(replica.url);
+    other.on('error', () => {});
     worker = await world.worker();
     api = await world.api();
   });
   beforeEach(() => world.fresh(api));
   afterAll(async () => {
     redis?.disconnect();
+    other?.disconnect();
     await world?.close();
     await address?.close();
     await Promise.all([primary?.stop(), replica?.stop()]);
@@ -111,7 +115,6 @@ describe('a cache that lost its memory, or found an old one', () => {
 
   test('redis-replaced: a replica was promoted that lacks the last fence', async () => {
     const { body: old } = await warm(api, '/lakes/1');
-    const other = new Redis(replica.url);
     const tag = keysOf(world.namespace).row(rowTag('lakes', ['1']));
     await eventually(
       'the replica has the entry',
@@ -131,6 +134,5 @@ describe('a cache that lost its memory, or found an old one', () => {
         await eventually('the old entry is there again', inCache, seen => seen === old);
       },
     });
-    other.disconnect();
   });
 });

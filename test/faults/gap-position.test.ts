@@ -14,6 +14,7 @@ describe('a position that cannot be gone on from', () => {
   let world: World;
   let api: ApiProcess;
   let epochs: EpochWatch | undefined;
+  let starting: Promise<TestProcess> | undefined;
   let worker: TestProcess;
   let redis: Redis;
   let position: string;
@@ -30,7 +31,10 @@ describe('a position that cannot be gone on from', () => {
     api = await world.api();
   });
   beforeEach(() => world.fresh(api));
-  afterEach(() => epochs?.close());
+  afterEach(async () => {
+    epochs?.close();
+    worker = (await starting) ?? worker;
+  });
   afterAll(async () => {
     redis?.disconnect();
     await world?.close();
@@ -43,7 +47,6 @@ describe('a position that cannot be gone on from', () => {
     // Is ready only behind the barrier, or after a while.
     starting = world.worker();
   };
-  let starting: Promise<TestProcess>;
   const change = (text: string): Promise<unknown> =>
     world.database.query('update rivers set name = $1 where id = 1', [text]);
 
@@ -86,7 +89,7 @@ describe('a position that cannot be gone on from', () => {
       provoke: betweenTwoWorkers(happens),
       body: JSON.stringify({ id: 1, name }),
     });
-    worker = await starting;
+    worker = (await starting)!;
     expect(gapsClosed(worker)).toEqual([cause]);
   });
 

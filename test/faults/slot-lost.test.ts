@@ -12,6 +12,7 @@ describe('a slot that fell too far behind', () => {
   let world: World;
   let api: ApiProcess;
   let epochs: EpochWatch | undefined;
+  let starting: Promise<TestProcess> | undefined;
   let worker: TestProcess;
 
   beforeAll(async () => {
@@ -27,7 +28,10 @@ describe('a slot that fell too far behind', () => {
     api = await world.api();
     await world.fresh(api);
   });
-  afterEach(() => epochs?.close());
+  afterEach(async () => {
+    epochs?.close();
+    worker = (await starting) ?? worker;
+  });
   afterAll(async () => {
     await world?.close();
     await server?.stop();
@@ -60,7 +64,7 @@ describe('a slot that fell too far behind', () => {
     await writeLog();
     await isLost();
     const held = await holdTransaction(server.url);
-    const starting = world.worker();
+    starting = world.worker();
     await eventually(
       'status names who is waited for',
       async () => (await world.store.processes()).find(({ role }) => role === 'worker'),

@@ -208,7 +208,12 @@ describe('a definition that changes under cached rows', () => {
       `begin; drop publication freshet; update calm set n = -3 where id = 3;
        create publication freshet for all tables with (publish_via_partition_root = true); commit`,
     );
-    await eventually('right', () => api.get('/calm/3'), answer => answer.body === '{"id":3,"n":-3}', BOUND_MS);
+    await eventually(
+      'right',
+      () => api.get('/calm/3'),
+      answer => answer.body === '{"id":3,"n":-3}',
+      BOUND_MS,
+    );
     expect((await api.get('/calm/3', { 'If-None-Match': old.headers.etag! })).status).toBe(200);
   });
 

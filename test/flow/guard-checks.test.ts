@@ -8,6 +8,7 @@ import { slotOfRow } from '../../shared/fill/lease-and-fill.ts';
 import type { Entry } from '../../shared/protocol/entry.ts';
 import { defineConfig, table } from '../../shared/resources/define.ts';
 import type { Resource } from '../../shared/resources/resource.ts';
+import { eventually } from '../support/eventually.ts';
 import { openReading, type Reading } from '../support/reading.ts';
 import { openWorld, type World } from '../support/world.ts';
 
@@ -167,6 +168,11 @@ describe('what a check says', () => {
   /** A worker that starts puts the definitions of now into `control`. */
   async function openAgain(): Promise<void> {
     const worker = await world.worker();
+    await eventually(
+      'the table may be cached again',
+      async () => (await world.store.control())?.tables.get('places')?.digest,
+      digest => digest != null,
+    );
     await worker.stop();
     expect(await check(await freshEntryOf(places, '4'), '4')).toBe('proven');
   }

@@ -66,7 +66,9 @@ describe('a row, from the first read to its deletion', () => {
     await outside.end();
     lags.sort((a, b) => a - b);
     const at = (part: number): string => lags[Math.min(ROUNDS - 1, Math.floor(ROUNDS * part))]!.toFixed(1);
-    process.stdout.write(`commit → shown, ms: p50 ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}, most ${at(1)}\n`);
+    process.stdout.write(
+      `commit → shown, ms: p50 ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}, most ${at(1)}\n`,
+    );
   }, 60_000);
 
   test('fences every representation of the row', async () => {
@@ -74,7 +76,12 @@ describe('a row, from the first read to its deletion', () => {
     const before = await api.get('/towns/3');
     await world.database.query(`update cities set name = 'Nizza' where id = 3`);
     for (const path of ['/cities/3', '/towns/3']) {
-      await eventually(path, async () => (await api.get(path)).body, body => body.includes('Nizza'), BOUND_MS);
+      await eventually(
+        path,
+        async () => (await api.get(path)).body,
+        body => body.includes('Nizza'),
+        BOUND_MS,
+      );
     }
     expect((await api.get('/towns/3', { 'If-None-Match': before.headers.etag! })).status).toBe(200);
   });
@@ -82,7 +89,12 @@ describe('a row, from the first read to its deletion', () => {
   test('is 404 once it is deleted, and there again once it is inserted', async () => {
     await api.get('/cities/3');
     await world.database.query('delete from cities where id = 3');
-    await eventually('404', () => api.get('/cities/3'), answer => answer.status === 404, BOUND_MS);
+    await eventually(
+      '404',
+      () => api.get('/cities/3'),
+      answer => answer.status === 404,
+      BOUND_MS,
+    );
     const negative = await eventually(
       'the 404 is a hit',
       () => api.get('/cities/3'),
@@ -90,25 +102,55 @@ describe('a row, from the first read to its deletion', () => {
     );
     expect(negative.status).toBe(404);
     await world.database.query(`insert into cities values (3, 'Nice', 31)`);
-    await eventually('200', () => api.get('/cities/3'), answer => answer.status === 200, BOUND_MS);
+    await eventually(
+      '200',
+      () => api.get('/cities/3'),
+      answer => answer.status === 200,
+      BOUND_MS,
+    );
   });
 
   test('answers under its new key only, once its key was changed', async () => {
     expect((await api.get('/codes/1,x')).status).toBe(404);
     await world.database.query(`insert into codes values (1, 'x', 'one')`);
-    await eventually('1,x', () => api.get('/codes/1,x'), answer => answer.status === 200, BOUND_MS);
+    await eventually(
+      '1,x',
+      () => api.get('/codes/1,x'),
+      answer => answer.status === 200,
+      BOUND_MS,
+    );
     expect((await api.get('/codes/2,y')).status).toBe(404);
     await world.database.query(`update codes set a = 2, b = 'y'`);
-    await eventually('1,x is gone', () => api.get('/codes/1,x'), answer => answer.status === 404, BOUND_MS);
-    await eventually('2,y is there', () => api.get('/codes/2,y'), answer => answer.status === 200, BOUND_MS);
+    await eventually(
+      '1,x is gone',
+      () => api.get('/codes/1,x'),
+      answer => answer.status === 404,
+      BOUND_MS,
+    );
+    await eventually(
+      '2,y is there',
+      () => api.get('/codes/2,y'),
+      answer => answer.status === 200,
+      BOUND_MS,
+    );
   });
 
   test('is gone with all the others once the table is truncated', async () => {
     await world.database.query(`insert into codes values (7, 'z', 'seven')`);
-    await eventually('7,z', () => api.get('/codes/7,z'), answer => answer.status === 200, BOUND_MS);
+    await eventually(
+      '7,z',
+      () => api.get('/codes/7,z'),
+      answer => answer.status === 200,
+      BOUND_MS,
+    );
     await api.get('/codes/7,z');
     await world.database.query('truncate codes');
-    await eventually('404', () => api.get('/codes/7,z'), answer => answer.status === 404, BOUND_MS);
+    await eventually(
+      '404',
+      () => api.get('/codes/7,z'),
+      answer => answer.status === 404,
+      BOUND_MS,
+    );
   });
 
   test('is known under one spelling of its key', async () => {

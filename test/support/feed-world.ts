@@ -50,9 +50,11 @@ export async function openFeedWorld(schema: string): Promise<FeedWorld> {
       const feed = new WalFeed({
         url: database.url,
         slot,
+        namespace: slot,
         pool,
         tables: () => tables,
         reference: () => reference,
+        beforeStream: async () => {},
         observer: silentObserver,
         whileBlocked: work => work(),
         signal: stopping.signal,

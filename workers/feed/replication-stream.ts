@@ -30,6 +30,8 @@ const POSTGRES_EPOCH_MS = 946_684_800_000;
 /** Also what keeps `wal_sender_timeout` (60 s) away while the stream is paused. */
 const STATUS_EVERY_MS = 500;
 const START_LIMIT_MS = 10_000;
+/** Beats come ten times a second, and the server sends keep-alives: silence means a host that is gone without a word. */
+const SILENCE_MS = 90_000;
 
 /** A logical replication connection: `START_REPLICATION`, payloads in, acknowledged positions out. */
 export class ReplicationStream {
@@ -38,6 +40,8 @@ export class ReplicationStream {
   #acknowledged = 0n;
   #timer: NodeJS.Timeout | undefined;
   #ended = false;
+  #paused = false;
+  #heardAtMs = performance.now();
 
   constructor(options: ReplicationStreamOptions) {
     this.#options = options;
@@ -80,14 +84,22 @@ export class ReplicationStream {
         });
     });
     await started;
-    this.#timer = setInterval(() => this.#sendStatus(), STATUS_EVERY_MS);
+    this.#heardAtMs = performance.now();
+    this.#timer = setInterval(() => {
+      this.#sendStatus();
+      if (this.#paused || performance.now() - this.#heardAtMs < SILENCE_MS) return;
+      this.#end(new Error(`nothing was heard for ${SILENCE_MS / 1_000} s`));
+    }, STATUS_EVERY_MS);
   }
 
   pause(): void {
+    this.#paused = true;
     this.#connection.stream.pause();
   }
 
   resume(): void {
+    this.#paused = false;
+    this.#heardAtMs = performance.now();
     this.#connection.stream.resume();
   }
 
@@ -121,7 +133,10 @@ export class ReplicationStream {
 
   #receive(chunk: Buffer): void {
     if (this.#ended) return;
-    if (chunk[0] === XLOG_DATA) this.#options.onMessage(chunk.subarray(25), chunk.readBigUInt64BE(1));
+    this.#heardAtMs = performance.now();
+    // The protocol parser uses its buffer again; images are read out of the message later, or never.
+    if (chunk[0] === XLOG_DATA)
+      this.#options.onMessage(Buffer.from(chunk.subarray(25)), chunk.readBigUInt64BE(1));
     else if (chunk[0] === KEEPALIVE && chunk[17] === 1) {
       this.#options.onQuestion(chunk.readBigUInt64BE(1));
       this.#sendStatus();

@@ -1,5 +1,5 @@
 import type { Xid } from '../../shared/protocol/xid.ts';
-import { widen } from '../../shared/protocol/xid.ts';
+import { FIRST_NORMAL_XID, widen, XID_LIMIT } from '../../shared/protocol/xid.ts';
 import { qualifiedName } from '../../shared/resources/keys.ts';
 import type { TableShape } from '../../shared/resources/resource.ts';
 import type { Beat, Change, FeedItem, Image } from './feed.ts';
@@ -19,6 +19,8 @@ export interface WalChangesOptions {
   readonly reference: () => Xid;
   /** Up to here everything was settled once; 0 while that is not known. */
   readonly settledBefore: () => bigint;
+  /** Whose beats count. */
+  readonly namespace: string;
   readonly now: () => number;
 }
 
@@ -78,7 +80,8 @@ export class WalChanges {
   #items(message: PgoutputMessage, source: Source | null, lsn: bigint): FeedItem[] {
     switch (message.tag) {
       case 'begin':
-        this.#xid = widen(message.xid, this.#options.reference());
+        this.#xid = 0n;
+        this.#xid = checkedXid(widen(message.xid, this.#options.reference()));
         this.#committedMs = message.committedMs;
         return [];
       case 'commit':
@@ -107,7 +110,8 @@ export class WalChanges {
           .map(({ qualified }) => this.#item({ ...this.#frame('truncate', qualified, lsn), ...NO_ROW }));
       case 'message': {
         if (!message.prefix.startsWith(BEAT_PREFIX)) return [];
-        const beat = parseBeat(message.content);
+        const beat = parseBeat(message.content, this.#options.namespace);
+        if (beat === null) return message.transactional ? [] : [this.#mark(message.lsn)];
         const { settledBefore } = this.#options;
         const items: FeedItem[] = [
           {
@@ -216,12 +220,24 @@ function imageOf(relation: Relation, tuple: Tuple): Image {
   return image;
 }
 
-/** @throws SyntaxError or TypeError for a message that no worker wrote. */
-function parseBeat(content: Buffer): Beat {
-  const { writer, number, incarnation } = JSON.parse(content.toString()) as Record<string, unknown>;
+/** @throws RangeError for an id that no transaction of this database can have. */
+function checkedXid(xid: Xid): Xid {
+  if (xid >= FIRST_NORMAL_XID && xid < XID_LIMIT) return xid;
+  throw new RangeError(`expected a transaction id from ${FIRST_NORMAL_XID} to ${XID_LIMIT}, got ${xid}`);
+}
+
+/** Null for a beat of another installation. @throws SyntaxError or TypeError for a message that no worker wrote. */
+function parseBeat(content: Buffer, own: string): Beat | null {
+  const {
+    writer,
+    number,
+    incarnation,
+    namespace = own,
+  } = JSON.parse(content.toString()) as Record<string, unknown>;
   if (typeof writer !== 'string' || !Number.isSafeInteger(number)) {
     throw new TypeError(`expected a beat with writer and number, got ${content.toString().slice(0, 200)}`);
   }
+  if (namespace !== own) return null;
   return {
     writer,
     number: number as number,

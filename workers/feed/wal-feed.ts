@@ -14,10 +14,14 @@ import { WalChanges } from './wal-changes.ts';
 export interface WalFeedOptions {
   readonly url: string;
   readonly slot: string;
+  /** Of this installation: the beats of others are not ours. */
+  readonly namespace: string;
   /** For questions about slots and system; not the stream's own connection. */
   readonly pool: pg.Pool;
   readonly tables: () => ReadonlyMap<string, TableShape>;
   readonly reference: () => Xid;
+  /** Called just before a stream starts: a standby may have waited for weeks, and `reference` with it. */
+  readonly beforeStream: () => Promise<unknown>;
   readonly observer: Observer;
   /** Runs `work` while watching which transactions it has to wait for. */
   readonly whileBlocked: <T>(work: () => Promise<T>) => Promise<T>;
@@ -42,7 +46,7 @@ export class WalFeed implements Feed {
   #paused = false;
   #failure: FreshetError | null = null;
   #wake: (() => void) | null = null;
-  #system = { id: '', timeline: 0 };
+  #system = { id: '', timeline: 0, writtenUpTo: '0/0' };
   #settledBefore = 0n;
 
   constructor(options: WalFeedOptions) {
@@ -94,10 +98,12 @@ export class WalFeed implements Feed {
 
   /** False when somebody else got the slot first. */
   async #startStream(): Promise<boolean> {
+    await this.#options.beforeStream();
     const changes = new WalChanges({
       tables: this.#options.tables,
       reference: this.#options.reference,
       settledBefore: () => this.#settledBefore,
+      namespace: this.#options.namespace,
       now: () => Date.now(),
     });
     this.#items = [];
@@ -139,6 +145,12 @@ export class WalFeed implements Feed {
     }
     if (timeline !== String(this.#system.timeline)) {
       return { cause: 'other-timeline', detail: `timeline ${this.#system.timeline}, remembered ${timeline}` };
+    }
+    if (lsn !== undefined && parseLsn(lsn) > parseLsn(this.#system.writtenUpTo)) {
+      return {
+        cause: 'other-timeline',
+        detail: `the log ends at ${this.#system.writtenUpTo}, changes were applied up to ${lsn}: an older copy was put back`,
+      };
     }
     if (slot !== this.#options.slot || lsn === undefined) {
       return { cause: 'position-unknown', detail: `the position remembered is that of slot ${slot}` };
