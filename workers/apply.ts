@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { CacheStore } from '../shared/cache/store.ts';
 import type { Clock } from '../shared/clock.ts';
+import { FreshetError } from '../shared/errors.ts';
 import type { EventOutcome, Observer } from '../shared/observe.ts';
 import { barrierXid, type Probe, probe } from '../shared/origin/probe.ts';
 import type { Xid } from '../shared/protocol/xid.ts';
@@ -19,6 +20,8 @@ export interface ApplierOptions {
   readonly watched: WatchedTables;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** Name of this worker, under which it claimed the database. */
+  readonly worker: string;
   readonly afterSettled: AfterSettled;
 }
 
@@ -60,12 +63,13 @@ export class Applier {
 
   constructor(options: ApplierOptions) {
     this.#options = options;
-    const { store, pool, watched, observer } = options;
+    const { store, pool, watched, observer, worker } = options;
     this.definitions = new Definitions({
       store,
       pool,
       watched,
       observer,
+      worker,
       otherEpoch: () => this.#otherEpoch(),
     });
   }
@@ -186,7 +190,7 @@ export class Applier {
 
   /** Whole tables in doubt: dead letters first, so that nothing moves on before they are safe. */
   async #raise(doubtful: readonly Pending[], p: Probe): Promise<void> {
-    const { watched, store, observer, feed, pool } = this.#options;
+    const { watched, store, observer, feed, pool, worker } = this.#options;
     if (doubtful.length === 0) return;
     for (const { item } of doubtful) {
       if (item.kind !== 'unreadable' || this.#parked.has(item)) continue;
@@ -200,7 +204,7 @@ export class Applier {
       for (const name of table === null ? watched.tables().keys() : [table]) causes.set(name, cause);
     }
     const states = [...causes.keys()].map(table => this.definitions.stateOf(table, p));
-    if (!(await store.raiseGenerations(this.#term.epoch, states))) throw await this.#otherEpoch();
+    if (!(await store.raiseGenerations(this.#term.epoch, states, worker))) throw await this.#otherEpoch();
     for (const [table, cause] of causes) observer.emit({ type: 'generation.raised', table, cause });
   }
 
@@ -279,9 +283,17 @@ export class Applier {
   }
 
   /** Why `control` does not hold this term's epoch any more. */
-  async #otherEpoch(): Promise<GapError> {
-    const { store } = this.#options;
+  async #otherEpoch(): Promise<Error> {
+    const { store, worker } = this.#options;
     const control = await store.control();
+    if (control?.epoch === this.#term.epoch && control.worker !== worker) {
+      return new FreshetError({
+        code: 'superseded',
+        message: `worker ${control.worker} follows the database now`,
+        hint: 'This one stands by.',
+        retryable: true,
+      });
+    }
     const was = `changes were applied under epoch ${this.#term.epoch}`;
     if (store.connection.runId !== this.#runId) {
       return new GapError({

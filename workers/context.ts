@@ -121,6 +121,7 @@ export async function openWorker(
     watched: catalog,
     clock,
     observer,
+    worker: id,
     afterSettled: jobs.afterSettled,
   });
   const follower = new Follower({
@@ -140,6 +141,7 @@ export async function openWorker(
     watched: catalog,
     clock,
     observer,
+    worker: id,
     signal,
   });
   const following = follower.run();

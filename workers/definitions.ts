@@ -20,6 +20,8 @@ export interface DefinitionsOptions {
   readonly pool: pg.Pool;
   readonly watched: WatchedTables;
   readonly observer: Observer;
+  /** Name of this worker, under which it claimed the database. */
+  readonly worker: string;
   /** Why `control` does not hold the epoch under which this works. */
   readonly otherEpoch: () => Promise<Error>;
 }
@@ -110,8 +112,8 @@ export class Definitions {
   }
 
   async #raise(states: readonly TableState[], cause: 'definition' | 'first-start'): Promise<void> {
-    const { store, observer, otherEpoch } = this.#options;
-    if (!(await store.raiseGenerations(this.#epoch, states))) throw await otherEpoch();
+    const { store, observer, worker, otherEpoch } = this.#options;
+    if (!(await store.raiseGenerations(this.#epoch, states, worker))) throw await otherEpoch();
     for (const { table } of states) observer.emit({ type: 'generation.raised', table, cause });
   }
 }

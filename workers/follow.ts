@@ -25,6 +25,8 @@ export interface FollowerOptions {
   readonly watched: WatchedTables;
   readonly clock: Clock;
   readonly observer: Observer;
+  /** Name of this worker among those that stand by for the same database. */
+  readonly worker: string;
   readonly signal: AbortSignal;
 }
 
@@ -91,6 +93,7 @@ export class Follower {
       position = await store.feedPosition(feed.name);
       return position;
     });
+    await store.claim(this.#options.worker);
     applier.resume(position);
     this.#gap = found ?? this.#gap ?? (await this.#takeUpControl(position));
     if (this.#gap) await this.#closeGap(this.#gap);
@@ -148,7 +151,7 @@ export class Follower {
       };
     }
     const p = await this.#probeDefinitions();
-    if (!(await store.raiseGenerations(control.epoch, this.#unwatched(control)))) {
+    if (!(await store.raiseGenerations(control.epoch, this.#unwatched(control), this.#options.worker))) {
       return { cause: 'control-missing', detail: 'the epoch was replaced while the feed was taken over' };
     }
     const digests = new Map([...control.tables.values()].map(({ table, digest }) => [table, digest]));
@@ -215,6 +218,7 @@ export class Follower {
         detail: 'the database was recovered while a gap was being closed',
       });
     }
+    await store.claim(this.#options.worker);
     const states = [
       ...[...watched.tables().keys()].map(table => applier.definitions.stateOf(table, p)),
       ...this.#unwatched(await store.control()),

@@ -5,6 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 export type ScriptName =
   | 'lease'
   | 'fill'
+  | 'release'
   | 'event'
   | 'adopt'
   | 'epoch'

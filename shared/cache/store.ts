@@ -36,6 +36,8 @@ export interface TableState {
 
 export interface Control {
   readonly epoch: string;
+  /** The worker that follows the database; null before there was one. */
+  readonly worker: string | null;
   readonly incarnation: string;
   readonly tables: ReadonlyMap<string, TableState>;
 }
@@ -160,6 +162,11 @@ export class CacheStore {
     return (await this.connection.run('fill', key, slot.rep, token, snapshot, body, text, ttlMs)) as 'stored';
   }
 
+  /** Gives a lease back that is not going to be used. Best effort: it ends by itself as well. */
+  async release(slot: Slot, token: string): Promise<void> {
+    await this.connection.run('release', this.keys.row(slot.tag), slot.rep, token).catch(() => {});
+  }
+
   /** EVENT of one row: every representation drops what did not see these transactions. */
   async event(tag: RowTag, xids: readonly Xid[]): Promise<EventOutcome> {
     return (await this.connection.run('event', this.keys.row(tag), ...xids.map(String))) as EventOutcome;
@@ -197,7 +204,12 @@ export class CacheStore {
       const [generation, digest] = value.split(' ') as [string, string];
       tables.set(table, { table, generation, digest: digest === NOT_CACHEABLE ? null : digest });
     }
-    return { epoch, incarnation: fields.get('incarnation') ?? '', tables };
+    return {
+      epoch,
+      worker: fields.get('worker') ?? null,
+      incarnation: fields.get('incarnation') ?? '',
+      tables,
+    };
   }
 
   /** The epoch alone: what an echo compares with its own before it is sent. Null when there is none. */
@@ -237,13 +249,22 @@ export class CacheStore {
     return epoch;
   }
 
-  /** New generations under `epoch`; false when that epoch no longer stands, which is a gap. */
-  async raiseGenerations(epoch: string, tables: readonly TableState[]): Promise<boolean> {
+  /** Says who follows the database from now on: generations of whoever did before are refused. */
+  async claim(worker: string): Promise<void> {
+    await this.connection.call('HSET', this.keys.control, 'worker', worker);
+  }
+
+  /** New generations under `epoch`; false when it no longer stands, which is a gap, or when `worker` was replaced. */
+  async raiseGenerations(epoch: string, tables: readonly TableState[], worker: string): Promise<boolean> {
     if (tables.length === 0) return true;
-    return (
-      (await this.connection.run('generation', this.keys.control, epoch, ...tables.flatMap(tableFields))) ===
-      'raised'
+    const under = `${epoch} ${worker}`;
+    const answer = await this.connection.run(
+      'generation',
+      this.keys.control,
+      under,
+      ...tables.flatMap(tableFields),
     );
+    return answer === 'raised';
   }
 
   /** Leaves a nonce for the next beat. */

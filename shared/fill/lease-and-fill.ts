@@ -86,8 +86,15 @@ export class Filler {
     if (lease.kind !== 'granted') return lease;
 
     onSend?.();
-    const loaded = await this.load(resource, key);
+    let loaded: Loaded;
+    try {
+      loaded = await this.load(resource, key);
+    } catch (error) {
+      await store.release(slot, lease.token);
+      throw error;
+    }
     if (mustSee !== undefined && !sees(parseSnapshot(loaded.snapshot), mustSee)) {
+      await store.release(slot, lease.token);
       return { kind: 'loaded', loaded, stored: 'not_seen' };
     }
     // Another life of the database than the stamp says: an old primary, a promoted standby, a recovered crash.
@@ -117,6 +124,7 @@ export class Filler {
         stored = 'lease_lost';
       }
     }
+    if (stored === 'older_epoch') await store.release(slot, lease.token);
     if (stored !== 'stored') observer.emit({ type: 'fill.refused', resource: resource.name, reason: stored });
     return { kind: 'loaded', loaded, stored };
   }

@@ -127,6 +127,41 @@ describe('a table that is taken out of the publication', () => {
     await shows(9, 10);
   });
 
+  test('and put back, is not cached while a transaction of before may still change it unannounced', async () => {
+    await warm(api, '/shores/8');
+    const writer = await world.database.connect();
+    try {
+      await world.database.query('alter publication freshet drop table shores');
+      await eventually(
+        'not cached',
+        () => api.get('/shores/8'),
+        answer => answer.headers['cache-status']!.includes('not_cacheable'),
+        BOUND_MS,
+      );
+      // Written while the table is not published: no event of it will ever come, whenever it commits.
+      await writer.query('begin; update shores set n = 8 where id = 8');
+      await world.database.query('alter publication freshet add table shores');
+      await world.fresh(api);
+      const generation = async (): Promise<string> =>
+        (await world.store.control())!.tables.get('shores')!.generation;
+      const before = await generation();
+      // The worker has looked at the definition again once a row of another table went through it.
+      await world.database.query('update dunes set n = n + 1');
+      await eventually(
+        'a round of the worker',
+        () => api.get('/dunes/1'),
+        answer => answer.body.includes('"n":2'),
+        BOUND_MS,
+      );
+      expect((await api.get('/shores/8')).headers['cache-status']).toContain('not_cacheable');
+      await writer.query('commit');
+      await eventually('a generation that may be cached', generation, seen => seen !== before);
+    } finally {
+      await writer.end();
+    }
+    expect((await warm(api, '/shores/8')).body).toBe(JSON.stringify({ id: 8, n: 8, code: 8 }));
+  });
+
   test('leaves the others in it cached', async () => {
     const { headers } = await warm(api, '/dunes/1');
     await world.database.query('alter publication freshet drop table shores');

@@ -149,6 +149,24 @@ describe('generation', () => {
       'is refused where control was lost',
       { given: {}, call: ['e1', 't:users', 'g2 d2'], answers: 'other_epoch', leaves: {} },
     ],
+    [
+      'is raised by the worker that follows the database',
+      {
+        given: { ...standing, worker: 'w2' },
+        call: ['e1 w2', 't:users', 'g2 d2'],
+        answers: 'raised',
+        leaves: { ...standing, worker: 'w2', 't:users': 'g2 d2' },
+      },
+    ],
+    [
+      'is refused to a worker that was replaced, though the epoch stands',
+      {
+        given: { ...standing, worker: 'w2' },
+        call: ['e1 w1', 't:users', 'g2 d2'],
+        answers: 'other_epoch',
+        leaves: { ...standing, worker: 'w2' },
+      },
+    ],
   ]);
 });
 

@@ -533,6 +533,30 @@ describe('EVENT', () => {
   ]);
 });
 
+describe('RELEASE', () => {
+  decides('release', [
+    [
+      'gives back the own lease, with what was noted for it',
+      {
+        given: { ...leased('a', { noted: '5' }), ...stored('b') },
+        call: ['a', 'mine'],
+        answers: 1,
+        leaves: stored('b'),
+      },
+    ],
+    [
+      'leaves the lease of another alone',
+      {
+        given: leased('a', { token: 'theirs' }),
+        call: ['a', 'mine'],
+        answers: 0,
+        leaves: leased('a', { token: 'theirs' }),
+      },
+    ],
+    ['is nothing where nobody holds a lease', { given: {}, call: ['a', 'mine'], answers: 0, leaves: {} }],
+  ]);
+});
+
 describe('a filler that is late', () => {
   /** A lease of one millisecond, and Redis' own clock beyond it. */
   async function leaseThatIsOver(token: string): Promise<void> {
