@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { FreshetError } from '../errors.ts';
-import type { Blocker, EventOutcome, FillRefusal } from '../observe.ts';
+import type { EventOutcome, FillRefusal } from '../observe.ts';
 import {
   type Entry,
   type EntryMeta,
@@ -13,56 +13,9 @@ import {
 import type { Xid } from '../protocol/xid.ts';
 import { type Keys, type RowTag, tagOfRecord } from '../resources/keys.ts';
 import type { CacheConnection } from './connection.ts';
+import type { Control, LeaseAnswer, ProcessRecord, ProcessReport, RowRead, TableState } from './records.ts';
 
-export interface RowRead {
-  readonly entry: Entry | null;
-  /** Null while `control` says nothing of this table: nothing is servable and nothing may be filled. */
-  readonly control: TableControl | null;
-  /** Monotonic milliseconds just before the read was sent: what a proof is judged by. */
-  readonly sentAtMs: number;
-}
-
-export type LeaseAnswer =
-  | { readonly kind: 'granted'; readonly token: string; readonly nowMs: number }
-  | { readonly kind: 'wait'; readonly forMs: number }
-  | { readonly kind: 'present'; readonly entry: Entry };
-
-/** A table's place in `control`: a generation, and the digest under which it was begun (null: not cacheable). */
-export interface TableState {
-  readonly table: string;
-  readonly generation: string;
-  readonly digest: string | null;
-}
-
-export interface Control {
-  readonly epoch: string;
-  /** The worker that follows the database; null before there was one. */
-  readonly worker: string | null;
-  readonly incarnation: string;
-  readonly tables: ReadonlyMap<string, TableState>;
-}
-
-/** What a process tells of itself. */
-export interface ProcessReport {
-  readonly id: string;
-  readonly role: 'api' | 'worker';
-  readonly metrics: string | null;
-  readonly mode: string | null;
-  readonly proofAgeMs: number | null;
-  /** Why nothing is proven now, where a worker knows. */
-  readonly gap?: string | null;
-  /** Transactions that a barrier or a new slot waits for. */
-  readonly waitingFor?: readonly Blocker[];
-  readonly feed?: string;
-  /** Changes received and not settled yet. */
-  readonly unsettled?: number;
-}
-
-/** The same as it stands in Redis, rewritten every second. */
-export interface ProcessRecord extends ProcessReport {
-  /** Wall clock, milliseconds. */
-  readonly at: number;
-}
+export type { Control, LeaseAnswer, ProcessRecord, ProcessReport, RowRead, TableState } from './records.ts';
 
 interface PendingRead {
   readonly slot: Slot;
