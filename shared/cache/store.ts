@@ -13,7 +13,7 @@ import {
 import type { Xid } from '../protocol/xid.ts';
 import { type Keys, type RowTag, tagOfRecord } from '../resources/keys.ts';
 import type { CacheConnection } from './connection.ts';
-import type { Control, LeaseAnswer, ProcessRecord, ProcessReport, RowRead, TableState } from './records.ts';
+import type { Control, LeaseAnswer, ProcessRecord, RowRead, TableState } from './records.ts';
 
 export type { Control, LeaseAnswer, ProcessRecord, ProcessReport, RowRead, TableState } from './records.ts';
 
