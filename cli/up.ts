@@ -21,6 +21,10 @@ function untilTold(atOnce: () => void): { readonly told: Promise<void>; readonly
       resolve();
     };
     for (const name of signals) process.on(name, wish);
+    // The way in passes its own Ctrl-C on as a word: one key pressed is one wish, however late the word comes.
+    process.on('message', word => {
+      if (word === 'interrupted' && firstAtMs === null) wish();
+    });
     // Whoever started us is gone, however that came about.
     process.once('disconnect', wish);
   });
