@@ -21,9 +21,9 @@ async function readProcesses(run: RunRecord, namespace: string | null): Promise<
 const blockerLine = ({ pid, database, ageSeconds, query }: Blocker): string =>
   `          waits for process ${pid} of Postgres (database ${database}, ${Math.round(ageSeconds)} s): ${query}`;
 
-function processLines({ role, mode, proofAgeMs, gap, waitingFor }: ProcessRecord): string[] {
+function processLines({ role, mode, proofAgeMs, gap, waitingFor, trouble }: ProcessRecord): string[] {
   const proof = proofAgeMs === null ? null : `proof ${Math.round(proofAgeMs)} ms old`;
-  const facts = [mode, proof, typeof gap === 'string' ? `gap: ${gap}` : null].filter(Boolean);
+  const facts = [mode, proof, typeof gap === 'string' ? `gap: ${gap}` : null, trouble].filter(Boolean);
   const blockers = Array.isArray(waitingFor) ? (waitingFor as Blocker[]) : [];
   return [`${role.padEnd(8)}  ${facts.join(', ') || 'runs'}`, ...blockers.map(blockerLine)];
 }

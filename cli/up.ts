@@ -25,8 +25,10 @@ function untilTold(atOnce: () => void): { readonly told: Promise<void>; readonly
     process.on('message', word => {
       if (word === 'interrupted' && firstAtMs === null) wish();
     });
-    // Whoever started us is gone, however that came about.
-    process.once('disconnect', wish);
+    // Whoever started us is gone, however that came about; at the end of a stop it is we who hang up.
+    process.once('disconnect', () => {
+      if (firstAtMs === null) wish();
+    });
   });
   return { told, signal: end.signal };
 }

@@ -67,7 +67,7 @@ export const definitions = {
     ...port,
     fallback: 3001,
     shown: '3001',
-    about: 'Port of the console: metrics of all processes, and the queues.',
+    about: 'Port of the console: metrics of the API processes, and the queues.',
   }),
   consoleHost: define({
     env: 'FRESHET_CONSOLE_HOST',
@@ -142,7 +142,7 @@ export const definitions = {
     fallback: null,
     shown: 'made from the id of the database',
     about:
-      'Name of this installation: keys in both Redis servers begin with `freshet:<name>`, and the slot is called `freshet_wal_<name>`.',
+      'Name of this installation: keys in both Redis servers begin with `freshet:<name>`, and the slot is called `freshet_wal_<name>` (`freshet_wal` unless set: a second database of one Postgres needs a name).',
   }),
   operatorToken: define<string | null>({
     env: 'FRESHET_OPERATOR_TOKEN',

@@ -163,6 +163,7 @@ export async function openWorker(
     proofAgeMs: null,
     feed: feed.name,
     gap: follower.gap?.cause ?? null,
+    trouble: follower.trouble,
     waitingFor: barrier.waitingFor,
     unsettled: applier.unsettled,
   }));

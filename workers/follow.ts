@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import type { CacheStore, Control, TableState } from '../shared/cache/store.ts';
 import type { Clock } from '../shared/clock.ts';
-import { FreshetError } from '../shared/errors.ts';
+import { describe, FreshetError } from '../shared/errors.ts';
 import type { Observer } from '../shared/observe.ts';
 import { markIncarnation } from '../shared/origin/adopt.ts';
 import { isCommitUnderWay, type Probe } from '../shared/origin/probe.ts';
@@ -47,6 +47,7 @@ const LONGEST_RETRY_MS = 2_000;
 export class Follower {
   readonly #options: FollowerOptions;
   #gap: Gap | null = null;
+  #trouble: string | null = null;
   #onFirstRound: () => void = () => {};
   /** Resolves once a first batch has gone through: what is read then can be proven fresh. */
   readonly following = new Promise<void>(resolve => {
@@ -62,6 +63,11 @@ export class Follower {
     return this.#gap;
   }
 
+  /** What went wrong last, while it does; null when rounds go through. */
+  get trouble(): string | null {
+    return this.#trouble;
+  }
+
   /** Resolves when the signal aborts, with the last settled position acknowledged. */
   async run(): Promise<void> {
     const { feed, observer, signal } = this.#options;
@@ -72,6 +78,7 @@ export class Follower {
         });
       } catch (error) {
         if (signal.aborted) break;
+        this.#trouble = describe(error);
         observer.emit({ type: 'feed.lost', feed: feed.name, error, retryInMs: retryMs });
         // A database that shuts down waits for its consumers, and nobody is going to answer it now.
         await feed.close();
@@ -123,6 +130,7 @@ export class Follower {
         if (this.#gap) await this.#closeGap(this.#gap);
         await applier.take(batch);
         onProgress();
+        this.#trouble = null;
         this.#onFirstRound();
         return;
       } catch (error) {
@@ -130,6 +138,7 @@ export class Follower {
         if (error instanceof GapError) this.#gap = error.gap;
         else if (!isOfTheCache(error)) throw error;
         else {
+          this.#trouble = describe(error);
           observer.emit({ type: 'feed.lost', feed: feed.name, error, retryInMs: retryMs });
           await delay(retryMs, undefined, { signal });
         }

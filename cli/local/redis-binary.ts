@@ -4,8 +4,8 @@ import { delimiter, join } from 'node:path';
 import { FreshetError } from '../../shared/errors.ts';
 
 const programs = ['redis-server', 'valkey-server'];
-/** GETEX, ZADD GT and effects replication of scripts are used; 6.2 has them all. */
-const oldest = { major: 6, minor: 2 };
+/** Scripts that must run when memory is full say so by a flag, which 7.0 brought. */
+const oldest = { major: 7, minor: 0 };
 
 function onPath(program: string, path: string): string | null {
   for (const folder of path.split(delimiter).filter(Boolean)) {
@@ -34,7 +34,7 @@ function installCommand(): string {
     ['/usr/bin/pacman', 'sudo pacman -S valkey'],
     ['/usr/bin/zypper', 'sudo zypper install redis'],
   ];
-  return managers.find(([manager]) => existsSync(manager))?.[1] ?? 'install redis-server 6.2 or newer';
+  return managers.find(([manager]) => existsSync(manager))?.[1] ?? 'install redis-server 7.0 or newer';
 }
 
 function installByApt(say: (line: string) => void): string | null {

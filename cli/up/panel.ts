@@ -35,7 +35,7 @@ function tryLines({ run, settings, path }: PanelFacts): string[] {
     : `npm run -s freshet sql "${demoEdit}"`;
   return [
     'Try, and look at Cache-Status and ETag:',
-    `  ${get}      a miss: Paris, read from Postgres`,
+    `  ${get}      Paris: read from Postgres, unless it was popular before`,
     `  ${get}      the same: a hit`,
     `  ${edit}`,
     `  ${get}      the edit is there`,
@@ -49,7 +49,7 @@ export function panel(facts: PanelFacts): string[] {
   const own = (isOwn: boolean): string => (isOwn ? 'yours' : 'local');
   const rows: [string, string, string][] = [
     ['API', run.api, count(run.pids.api.length, 'process')],
-    ['console', run.console, 'metrics of all processes, queues'],
+    ['console', run.console, 'metrics of the API, queues'],
     ['database', withoutPassword(run.databaseUrl), `${own(settings.databaseUrl !== null)}, feed ${run.feed}`],
     ['cache Redis', withoutPassword(run.cacheRedisUrl), own(settings.redisUrl !== null)],
     ['queue Redis', withoutPassword(run.queueRedisUrl), own(settings.queueRedisUrl !== null)],

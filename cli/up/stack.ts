@@ -210,7 +210,7 @@ export class Stack {
     const record = (): RunRecord => ({
       api: baseUrl(settings.apiHost, settings.apiPort),
       console: consoleUrl,
-      metrics: this.#running().map(({ metrics }) => metrics),
+      metrics: this.#running().map(({ metrics }) => `${metrics}/metrics`),
       databaseUrl: settings.databaseUrl,
       cacheRedisUrl: cacheRedis.url,
       queueRedisUrl: queueRedis.url,

@@ -41,6 +41,8 @@ export interface ProcessReport {
   /** Transactions that a barrier or a new slot waits for. */
   readonly waitingFor?: readonly Blocker[];
   readonly feed?: string;
+  /** Why the feed does not run; null while it does. */
+  readonly trouble?: string | null;
   /** Changes received and not settled yet. */
   readonly unsettled?: number;
 }

@@ -45,7 +45,8 @@ export async function findLacks(client: Queryable, slot: string | null): Promise
             to_regclass('freshet.dead_letter') is not null as dead_letter,
             to_regprocedure('freshet.bump_version()') is not null as bump_version,
             exists (select from pg_publication where pubname = 'freshet') as publication,
-            $1::text is null or exists (select from pg_replication_slots where slot_name = $1) as slot`,
+            $1::text is null or exists (select from pg_replication_slots where slot_name = $1) as slot,
+            (select database from pg_replication_slots where slot_name = $1 and database <> current_database()) as slot_of`,
     [slot],
   );
   const found = rows[0] as Record<string, unknown>;
@@ -81,6 +82,12 @@ export async function findLacks(client: Queryable, slot: string | null): Promise
     });
   }
   if (!has('publication')) lacks.push({ what: 'the publication freshet', sql: PUBLICATION });
+  if (found.slot_of !== null) {
+    lacks.push({
+      what: `a slot of its own: ${slot} belongs to database ${found.slot_of} (set FRESHET_NAMESPACE, which names the slot too)`,
+      sql: null,
+    });
+  }
   if (!has('slot')) {
     lacks.push({
       what: `the replication slot ${slot}`,

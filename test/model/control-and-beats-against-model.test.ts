@@ -9,7 +9,7 @@ import { BeatsModel } from './beats-model.ts';
 import { ControlModel } from './control-model.ts';
 
 /** As with the records of rows: sequences at random, on a real Redis and on a model, and the same answers. */
-const RUNS = 2_000;
+const RUNS = 10_000;
 const LONGEST = 14;
 
 const url = process.env.TEST_CACHE_REDIS_URL!;
