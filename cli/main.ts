@@ -25,6 +25,13 @@ const commands: Readonly<Record<string, Entry>> = {
   bench: { about: 'measure; further words go to the benchmark', load: () => import('./bench.ts') },
 };
 
+// Whoever read along may leave before the end (`| head`). That ends no command, and least of all a running stack.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 const complain = (line: string): void => void process.stderr.write(`${line}\n`);
 
