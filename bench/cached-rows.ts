@@ -9,7 +9,7 @@ import { silentObserver } from '../shared/observe.ts';
 import { identifySystem, namespaceOf } from '../shared/origin/adopt.ts';
 import { createPool } from '../shared/origin/pool.ts';
 import { queryOf } from '../shared/origin/query.ts';
-import { keysOf, parseRowTag, type RowTag, tagOfRecord } from '../shared/resources/keys.ts';
+import { keysOf, parseRowTag, tagOfRecord } from '../shared/resources/keys.ts';
 import { loadCatalog } from '../shared/resources/load-catalog.ts';
 import type { Stores } from './stores.ts';
 
@@ -25,7 +25,6 @@ export interface CachedRows {
   close(): Promise<void>;
 }
 
-const TABLE = 'cities';
 const READS_AT_ONCE = 16;
 const TIMEOUT_MS = 10_000;
 const RETRY_MS = 10;
@@ -33,7 +32,12 @@ const MOST_ATTEMPTS = 500;
 /** Keyspace notifications of hash commands. */
 const HASH_EVENTS = 'Kh';
 
-export async function openCachedRows(stores: Stores): Promise<CachedRows> {
+/** Rows of one table, with whole numbers as keys. `namespace`: the setting FRESHET_NAMESPACE of who serves them. */
+export async function openCachedRows(
+  stores: Stores,
+  table: string,
+  namespace: string | null = null,
+): Promise<CachedRows> {
   const observer = silentObserver;
   const pool = createPool({
     url: stores.databaseUrl,
@@ -43,9 +47,9 @@ export async function openCachedRows(stores: Stores): Promise<CachedRows> {
     name: 'bench',
     observer,
   });
-  const keys = keysOf(namespaceOf(await identifySystem(pool), null));
+  const keys = keysOf(namespaceOf(await identifySystem(pool), namespace));
   const catalog = await loadCatalog(queryOf(pool, 'the definitions could not be read'), null);
-  const resource = catalog.resources.get(TABLE)!;
+  const resource = catalog.resources.get(table)!;
   const connection = new CacheConnection({
     url: stores.cacheUrl,
     controlKey: keys.control,
@@ -84,11 +88,11 @@ export async function openCachedRows(stores: Stores): Promise<CachedRows> {
       subscriber.on('pmessage', (_pattern: string, name: string, command: string) => {
         const atMs = performance.now();
         if (command !== 'hdel') return;
-        const id = idOf(tagOfRecord(keys, name.slice(channel.length)));
+        const id = Number(parseRowTag(tagOfRecord(keys, name.slice(channel.length))).key[0]);
         // What comes later is a refill by somebody else, or the same EVENT again.
         if (watched.delete(id)) onDropped(id, atMs);
       });
-      await subscriber.psubscribe(`${channel}${keys.row('*')}`);
+      await subscriber.psubscribe(`${channel}${keys.row(`${table}:*`)}`);
       return () => subscriber.disconnect();
     },
     async close() {
@@ -97,5 +101,3 @@ export async function openCachedRows(stores: Stores): Promise<CachedRows> {
     },
   };
 }
-
-const idOf = (tag: RowTag): number => Number(parseRowTag(tag).key[0]);

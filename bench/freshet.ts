@@ -1,7 +1,7 @@
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePort } from '../cli/local/ports.ts';
+import { freePort } from '../shared/local/ports.ts';
 import type { Cores } from './cores.ts';
 import { type Program, startProgram } from './processes.ts';
 import type { Stores } from './stores.ts';

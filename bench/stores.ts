@@ -7,7 +7,7 @@ import { startLocalPostgres } from '../cli/local/postgres.ts';
 import { forgetCluster } from '../cli/local/postgres-folder.ts';
 import { type RedisRole, startLocalRedis } from '../cli/local/redis.ts';
 import { redisBinary } from '../cli/local/redis-binary.ts';
-import type { LocalServer } from '../cli/local/server-process.ts';
+import type { LocalServer } from '../shared/local/server-process.ts';
 import { adoptDatabase, slotOf } from '../shared/origin/adopt.ts';
 
 /** Postgres with the demo's data and two Redis, set up as `npm start` does, in a folder that goes when they stop. */
@@ -18,6 +18,8 @@ export interface Stores {
   readonly queueUrl: string;
   /** What runs, for the conditions of a result. */
   readonly versions: string;
+  /** A further server of the run: stopped before the stores are. */
+  keep<S extends LocalServer>(starting: Promise<S>): Promise<S>;
   stop(): Promise<void>;
 }
 
@@ -34,7 +36,7 @@ export async function startStores(say: (line: string) => void): Promise<Stores> 
     forgetCluster(postgresFolder);
     rmSync(folder, { recursive: true, force: true });
   };
-  const start = async (starting: Promise<LocalServer>): Promise<LocalServer> => {
+  const keep = async <S extends LocalServer>(starting: Promise<S>): Promise<S> => {
     const server = await starting;
     started.push(server);
     return server;
@@ -48,7 +50,7 @@ export async function startStores(say: (line: string) => void): Promise<Stores> 
       password,
     });
   try {
-    const postgres = await start(
+    const postgres = await keep(
       startLocalPostgres({
         folder: postgresFolder,
         logFile: join(folder, 'postgres.log'),
@@ -57,15 +59,15 @@ export async function startStores(say: (line: string) => void): Promise<Stores> 
         say,
       }),
     );
-    const cache = await start(startRedis('cache'));
-    const queue = await start(startRedis('queue'));
+    const cache = await keep(startRedis('cache'));
+    const queue = await keep(startRedis('queue'));
     const databaseUrl = await prepareDatabase(postgres.url, say);
     const versions = await withClient(databaseUrl, async client => {
       await adoptDatabase(client, { apply: true, slot: slotOf(null) });
       const { rows } = await client.query("select current_setting('server_version') as version");
       return `Node ${process.versions.node}, Postgres ${rows[0].version.split(' ')[0]}`;
     });
-    return { folder, databaseUrl, cacheUrl: cache.url, queueUrl: queue.url, versions, stop };
+    return { folder, databaseUrl, cacheUrl: cache.url, queueUrl: queue.url, versions, keep, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -1,7 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 
-/** Connections that change cities. A change is acknowledged when the server has said that it is committed. */
+/** A table that is written to: one of its columns is a number that every change makes larger by one. */
+export interface Target {
+  readonly table: string;
+  readonly column: string;
+}
+
+export const cities: Target = { table: 'cities', column: 'population' };
+
+/** Connections that change rows of one table. A change is acknowledged when the server has said that it is committed. */
 export interface Writers {
   /** One row in a transaction of its own, `perSecond` of them, each row once. Resolves with what came of the pace. */
   paced(
@@ -9,16 +17,28 @@ export interface Writers {
     perSecond: number,
     onAcknowledged: (id: number, atMs: number) => void,
   ): Promise<{ perSecond: number }>;
-  /** All rows as fast as they go, `rowsPerTransaction` in one UPDATE and transaction. */
-  bulk(ids: readonly number[], rowsPerTransaction: number): Promise<void>;
+  /**
+   * All rows as fast as they go, `rowsPerTransaction` in one UPDATE and transaction. Resolves with when the first and
+   * the last transaction were acknowledged.
+   */
+  bulk(ids: readonly number[], rowsPerTransaction: number): Promise<Written>;
   close(): Promise<void>;
+}
+
+export interface Written {
+  readonly firstMs: number;
+  readonly lastMs: number;
 }
 
 const CONNECTIONS = 16;
 /** Transactions of many rows at once: enough that the next one is ready when one waits for its commit. */
 const BULK_CONNECTIONS = 2;
 
-export async function openWriters(databaseUrl: string): Promise<Writers> {
+export async function openWriters(
+  databaseUrl: string,
+  { table, column }: Target = cities,
+): Promise<Writers> {
+  const change = `update ${table} set ${column} = ${column} + 1`;
   const clients = Array.from({ length: CONNECTIONS }, () => new pg.Client({ connectionString: databaseUrl }));
   await Promise.all(clients.map(client => client.connect()));
 
@@ -32,7 +52,7 @@ export async function openWriters(databaseUrl: string): Promise<Writers> {
           const earlyMs = dueMs - performance.now();
           if (earlyMs > 0) await delay(earlyMs);
           const id = ids[place]!;
-          await client.query({ name: 'one city', text: ONE, values: [id] });
+          await client.query({ name: 'one', text: `${change} where id = $1`, values: [id] });
           onAcknowledged(id, performance.now());
         }
       };
@@ -41,20 +61,20 @@ export async function openWriters(databaseUrl: string): Promise<Writers> {
     },
     async bulk(ids, rowsPerTransaction) {
       let next = 0;
+      let firstMs = Number.POSITIVE_INFINITY;
       const write = async (client: pg.Client): Promise<void> => {
         while (next < ids.length) {
           const some = ids.slice(next, next + rowsPerTransaction);
           next += rowsPerTransaction;
-          await client.query({ name: 'many cities', text: MANY, values: [some] });
+          await client.query({ name: 'many', text: `${change} where id = any($1::int[])`, values: [some] });
+          firstMs = Math.min(firstMs, performance.now());
         }
       };
       await Promise.all(clients.slice(0, BULK_CONNECTIONS).map(write));
+      return { firstMs, lastMs: performance.now() };
     },
     async close() {
       await Promise.all(clients.map(client => client.end()));
     },
   };
 }
-
-const ONE = 'update cities set population = population + 1 where id = $1';
-const MANY = 'update cities set population = population + 1 where id = any($1::int[])';

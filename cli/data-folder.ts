@@ -3,16 +3,16 @@ import {
   accessSync,
   constants,
   existsSync,
-  linkSync,
   mkdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { FreshetError } from '../shared/errors.ts';
-import { isAlive, markOf, type ProcessMark } from './local/processes.ts';
+import { lockHolder, takeLock } from '../shared/local/lock-file.ts';
+import type { ProcessMark } from '../shared/local/processes.ts';
 
 /** Where things are in the data folder. */
 export interface Paths {
@@ -23,6 +23,8 @@ export interface Paths {
   readonly postgres: string;
   readonly cacheRedis: string;
   readonly queueRedis: string;
+  readonly kafka: string;
+  readonly connect: string;
   readonly log: (name: string) => string;
 }
 
@@ -36,14 +38,20 @@ export interface RunRecord {
   readonly cacheRedisUrl: string;
   readonly queueRedisUrl: string;
   readonly feed: string;
+  /** Of the kafka feed. */
+  readonly kafkaBrokers?: string;
+  readonly connectUrl?: string;
   readonly pids: {
     readonly supervisor: number;
     readonly api: readonly number[];
-    readonly worker: number | null;
+    readonly workers: readonly number[];
     /** null: a server of somebody else's. */
     readonly postgres: number | null;
     readonly cacheRedis: number | null;
     readonly queueRedis: number | null;
+    /** Absent: another feed. */
+    readonly kafka?: number | null;
+    readonly connect?: number | null;
   };
 }
 
@@ -53,9 +61,9 @@ export interface LocalServers {
   readonly postgresPort?: number | undefined;
   readonly cacheRedisPort?: number | undefined;
   readonly queueRedisPort?: number | undefined;
+  readonly kafkaPort?: number | undefined;
+  readonly connectPort?: number | undefined;
 }
-
-const lockAttempts = 3;
 
 export function pathsOf(dataDir: string): Paths {
   const root = resolve(dataDir);
@@ -67,6 +75,8 @@ export function pathsOf(dataDir: string): Paths {
     postgres: join(root, 'postgres'),
     cacheRedis: join(root, 'cache-redis'),
     queueRedis: join(root, 'queue-redis'),
+    kafka: join(root, 'kafka'),
+    connect: join(root, 'connect'),
     log: name => join(root, 'logs', `${name}.log`),
   };
 }
@@ -108,10 +118,7 @@ export function makeDataFolder(paths: Paths): void {
 }
 
 /** Who holds the folder; null when nobody does. */
-export function holderOf(paths: Paths): ProcessMark | null {
-  const mark = readJson<ProcessMark>(paths.lock);
-  return mark && isAlive(mark) ? mark : null;
-}
+export const holderOf = (paths: Paths): ProcessMark | null => lockHolder(paths.lock);
 
 export const inUse = (paths: Paths, holder: ProcessMark): FreshetError => {
   const run = readJson<RunRecord>(paths.run);
@@ -124,24 +131,10 @@ export const inUse = (paths: Paths, holder: ProcessMark): FreshetError => {
 
 /** Takes the folder for this process, and returns how to let go of it. Throws when another process holds it. */
 export function lockDataFolder(paths: Paths): () => void {
-  const mine = `${paths.lock}.${process.pid}`;
-  writeFileSync(mine, JSON.stringify(markOf(process.pid)), { mode: 0o600 });
-  try {
-    for (let attempt = 0; attempt < lockAttempts; attempt++) {
-      try {
-        linkSync(mine, paths.lock); // Fails when it exists: one of two that start together wins.
-        return () => rmSync(paths.lock, { force: true });
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      }
-      const holder = holderOf(paths);
-      if (holder) throw inUse(paths, holder);
-      rmSync(paths.lock, { force: true });
-    }
-    throw new FreshetError({ code: 'data-folder-in-use', message: `${paths.lock} could not be taken` });
-  } finally {
-    rmSync(mine, { force: true });
-  }
+  const taken = takeLock(paths.lock);
+  if (taken && 'unlock' in taken) return taken.unlock;
+  if (taken) throw inUse(paths, taken);
+  throw new FreshetError({ code: 'data-folder-in-use', message: `${paths.lock} could not be taken` });
 }
 
 /** Ports and the password of the local servers, as the last start left them. */
@@ -158,6 +151,14 @@ export function readLocalServers(paths: Paths): LocalServers {
   const fresh: LocalServers = { password: randomBytes(12).toString('hex') };
   writeJson(paths.secrets, fresh);
   return fresh;
+}
+
+/** The same addresses next time, as long as nobody takes them. What has no port keeps the one it had. */
+export function rememberPorts(paths: Paths, ports: Omit<LocalServers, 'password'>): void {
+  const known = readLocalServers(paths);
+  const set = Object.entries(ports).filter(([, port]) => port !== undefined);
+  const next = { ...known, ...Object.fromEntries(set) };
+  if (!isDeepStrictEqual(next, known)) writeJson(paths.secrets, next);
 }
 
 /** What runs on this folder. Throws `not-running` when nothing does. */

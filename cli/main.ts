@@ -17,6 +17,10 @@ const commands: Readonly<Record<string, Entry>> = {
     about: 'every setting, with its value and where it comes from',
     load: () => import('./config.ts'),
   },
+  doctor: {
+    about: 'what a database, and all else that is named, lacks, and what mends it',
+    load: () => import('./doctor.ts'),
+  },
   sql: { about: 'run a statement in the database that is up', load: () => import('./sql.ts') },
   cache: { about: 'orders to the cache: flush', load: () => import('./cache.ts') },
   reset: { about: 'forget the data of the local servers', load: () => import('./reset.ts') },

@@ -1,5 +1,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { stopLeftoverBroker } from '../connectors/local/broker.ts';
+import { stopLeftoverConnect } from '../connectors/local/connect.ts';
 import { readSettings } from '../shared/config.ts';
 import { FreshetError } from '../shared/errors.ts';
 import { type Command, exitCode } from './command.ts';
@@ -34,6 +36,8 @@ export const command: Command = {
     const holder = holderOf(paths);
     if (holder) throw inUse(paths, holder);
     const unlock = lockDataFolder(paths);
+    await stopLeftoverConnect(paths.connect, print);
+    await stopLeftoverBroker(paths.kafka, print);
     await stopLeftoverPostgres(paths.postgres, print);
     await stopLeftoverRedis('cache', paths.cacheRedis, print);
     await stopLeftoverRedis('queue', paths.queueRedis, print);

@@ -48,6 +48,8 @@ export const command: Command = {
       print(`API       ${run.api}`);
       print(`console   ${run.console}`);
       print(`database  ${withoutPassword(run.databaseUrl)}, feed ${run.feed}`);
+      if (run.kafkaBrokers !== undefined) print(`Kafka     ${run.kafkaBrokers}`);
+      if (run.connectUrl !== undefined) print(`Connect   ${withoutPassword(run.connectUrl)}`);
       for (const line of processes.flatMap(processLines)) print(line);
       if (trouble !== null) print(`The processes could not be asked: ${trouble}`);
       else if (processes.length === 0) print('No process has reported within five seconds.');

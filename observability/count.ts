@@ -27,6 +27,8 @@ export function countObservations(
   const originDuration = figures.family('freshet.cache.origin.duration.seconds');
   const fillRefused = figures.family('freshet.cache.fill.refused');
   const position = figures.family('freshet.feed.position.time.seconds');
+  const retained = figures.family('freshet.slot.retained.bytes');
+  const running = figures.family('freshet.connector.running');
   const beatSent = figures.family('freshet.beat.sent.time.seconds').of();
   const beatEchoed = figures.family('freshet.beat.echoed.time.seconds').of();
   const epochs = figures.family('freshet.epoch.bumps');
@@ -54,6 +56,10 @@ export function countObservations(
         return fillRefused.of(observation.reason).add();
       case 'feed.position':
         return position.of(observation.feed).set(observation.newestCommitMs / 1e3);
+      case 'slot.checked':
+        return retained.of(observation.slot).set(observation.retainedBytes);
+      case 'connector.state':
+        return running.of(observation.connector).set(observation.state === 'RUNNING' ? 1 : 0);
       case 'beat.sent':
         return beatSent.set(wallMs() / 1e3);
       case 'beat.echoed':

@@ -20,6 +20,8 @@ const LEVELS: { readonly [T in Type]: Level | LevelOf<T> | null } = {
   'feed.lost': 'warn',
   'feed.standby': 'info',
   'feed.position': 'trace',
+  'connector.state': ({ state }) => (state === 'FAILED' ? 'error' : 'info'),
+  'slot.checked': ({ status }) => (status === 'unreserved' || status === 'lost' ? 'error' : 'trace'),
   'change.applied': 'debug',
   'change.unreadable': 'error',
   'beat.sent': 'trace',

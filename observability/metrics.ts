@@ -113,6 +113,18 @@ export const METRICS = {
     labels: ['feed'],
     help: 'Unix time of the newest commit below which everything is settled; the lag is time() minus this.',
   },
+  'freshet.slot.retained.bytes': {
+    kind: 'gauge',
+    unit: 'By',
+    labels: ['slot'],
+    help: 'Write-ahead log that Postgres keeps because the replication slot has not confirmed it.',
+  },
+  'freshet.connector.running': {
+    kind: 'gauge',
+    unit: '1',
+    labels: ['connector'],
+    help: '1 while the task of the Debezium connector runs, 0 while it does not; reported by the worker that leads.',
+  },
   'freshet.beat.sent.time.seconds': {
     kind: 'gauge',
     unit: 's',

@@ -61,8 +61,10 @@ function contradictions(settings: Settings): string[] {
       `FRESHET_API_PORT and FRESHET_CONSOLE_PORT are both ${settings.apiPort}: they are two listeners`,
     );
   }
-  if (settings.feed === 'kafka') {
-    found.push('FRESHET_FEED=kafka: this version has no kafka feed; leave it out, or set it to wal');
+  if (settings.feed === 'kafka' && settings.connectUrl !== null && settings.kafkaBrokers === null) {
+    found.push(
+      'FRESHET_CONNECT_URL is set and FRESHET_KAFKA_BROKERS is not: name the brokers of that Connect, or leave both out and local ones are started',
+    );
   }
   return found;
 }
@@ -95,16 +97,19 @@ export function readSettings(env: Environment): Settings {
   return settings;
 }
 
-/** The same for a process that starts no server of its own: it must be told all three stores. */
+/** The same for a process that starts no server of its own: it must be told all that it reaches. */
 export function readProcessSettings(env: Environment): ProcessSettings {
   const settings = readSettings(env);
-  const { databaseUrl, redisUrl, queueRedisUrl } = settings;
-  if (databaseUrl && redisUrl && queueRedisUrl) return { ...settings, databaseUrl, redisUrl, queueRedisUrl };
+  const { databaseUrl, redisUrl, queueRedisUrl, kafkaBrokers } = settings;
+  const isFeedKnown = settings.feed !== 'kafka' || kafkaBrokers !== null;
+  if (databaseUrl && redisUrl && queueRedisUrl && isFeedKnown)
+    return { ...settings, databaseUrl, redisUrl, queueRedisUrl };
   const missing = (['databaseUrl', 'redisUrl', 'queueRedisUrl'] as const).filter(
     name => settings[name] === null,
   );
+  const required: SettingName[] = isFeedKnown ? missing : [...missing, 'kafkaBrokers'];
   throw badSettings(
-    missing.map(name => `${definitions[name].env} is required here: ${definitions[name].expected}`),
+    required.map(name => `${definitions[name].env} is required here: ${definitions[name].expected}`),
   );
 }
 

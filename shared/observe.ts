@@ -17,6 +17,10 @@ export type GapCause =
   | 'slot-lost'
   | 'slot-ahead'
   | 'position-unknown'
+  | 'offset-missing'
+  | 'offset-ahead'
+  | 'offset-out-of-range'
+  | 'partitions-changed'
   | 'beat-missing'
   | 'other-system'
   | 'other-timeline'
@@ -78,6 +82,8 @@ export type Observation =
       key: string | null;
       times: ChangeTimes;
     }
+  | { type: 'connector.state'; connector: string; state: string; trace: string | null }
+  | { type: 'slot.checked'; slot: string; status: string; retainedBytes: number }
   | { type: 'change.unreadable'; feed: string; table: string | null; error: unknown }
   | { type: 'beat.sent'; number: number }
   | { type: 'beat.echoed'; number: number; durationMs: number }

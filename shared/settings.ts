@@ -124,7 +124,16 @@ export const definitions = {
     fallback: 'wal',
     shown: 'wal',
     about:
-      'Where changes come from: straight from the write-ahead log. `kafka` is reserved for Debezium over Kafka and refused by this version.',
+      'Where changes come from: `wal`, straight from the write-ahead log, or `kafka`, by Debezium through Kafka, which `npm run start:kafka` starts locally.',
+  }),
+  workerProcesses: define({
+    env: 'FRESHET_WORKER_PROCESSES',
+    value: wholeNumber(1, 16),
+    expected: 'a number of processes, 1 to 16',
+    fallback: 1,
+    shown: '1',
+    about:
+      'How many workers `freshet up` starts. With the `kafka` feed they share the partitions; with `wal` one works, and the others stand by.',
   }),
   maxStalenessMs: define({
     env: 'FRESHET_MAX_STALENESS_MS',
@@ -142,7 +151,7 @@ export const definitions = {
     fallback: null,
     shown: 'made from the id of the database',
     about:
-      'Name of this installation: keys in both Redis servers begin with `freshet:<name>`, and the slot is called `freshet_wal_<name>` (`freshet_wal` unless set: a second database of one Postgres needs a name).',
+      'Name of this installation: keys in both Redis servers begin with `freshet:<name>`, and the slot is called `freshet_wal_<name>` or `freshet_dbz_<name>` (without the name unless set: a second database of one Postgres needs one). With the `kafka` feed connector, topic and consumer group carry it too.',
   }),
   operatorToken: define<string | null>({
     env: 'FRESHET_OPERATOR_TOKEN',
@@ -158,17 +167,27 @@ export const definitions = {
     value: z.string().regex(/^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$/),
     expected: 'a list like host:9092,host:9092',
     fallback: null,
-    shown: 'none',
-    about: 'Brokers of the `kafka` feed (reserved).',
+    shown: 'a local broker is started for the `kafka` feed',
+    about: 'Brokers of the `kafka` feed.',
   }),
   connectUrl: define<string | null>({
     env: 'FRESHET_CONNECT_URL',
     value: urlWith('http:', 'https:'),
     expected: 'a URL like http://host:8083',
     fallback: null,
-    shown: 'none',
-    about: 'Kafka Connect of the `kafka` feed (reserved).',
+    shown: 'a local one is started beside a local broker',
+    about:
+      'Kafka Connect that runs the connector of the `kafka` feed. The workers watch it there and restart what fails; beside brokers of your own and without this address, nobody does.',
     secret: 'url',
+  }),
+  kafkaPartitions: define({
+    env: 'FRESHET_KAFKA_PARTITIONS',
+    value: wholeNumber(1, 64),
+    expected: 'a number of partitions, 1 to 64',
+    fallback: 4,
+    shown: '4',
+    about:
+      'Partitions of the topic of the `kafka` feed: so many workers can share the work. Fixed when the topic is made; a start with another number is refused, because rows would change their partition, and their changes their order.',
   }),
 } as const;
 

@@ -6,30 +6,33 @@ import type { EventOutcome, Observer } from '../shared/observe.ts';
 import { barrierXid, type Probe, probe } from '../shared/origin/probe.ts';
 import type { Xid } from '../shared/protocol/xid.ts';
 import type { RowTag } from '../shared/resources/keys.ts';
+import { BeatTrack } from './beat-track.ts';
 import { parkDeadLetter } from './dead-letter.ts';
-import { Definitions, type WatchedTables } from './definitions.ts';
-import type { Beat, Feed, FeedItem, FeedPosition } from './feed/feed.ts';
+import type { WatchedTables } from './definitions.ts';
+import type { Duty } from './duty.ts';
+import type { Feed, FeedItem, FeedPosition } from './feed/feed.ts';
 import { GapError } from './gap-error.ts';
-import { Ledger, type Pending, type WholeTableCause } from './ledger.ts';
+import { Ledger, type Pending, type Settled, type WholeTableCause } from './ledger.ts';
 import type { AfterSettled } from './settled.ts';
 
 export interface ApplierOptions {
   readonly store: CacheStore;
-  readonly feed: Pick<Feed, 'name' | 'partitions' | 'positionOf' | 'acknowledge'>;
+  readonly feed: Pick<Feed, 'name' | 'partitions' | 'recordOf' | 'positionOf' | 'acknowledge'>;
   readonly pool: pg.Pool;
   readonly watched: WatchedTables;
   readonly clock: Clock;
   readonly observer: Observer;
-  /** Name of this worker, under which it claimed the database. */
+  /** Name of this worker, under which it claims what it follows. */
   readonly worker: string;
   readonly afterSettled: AfterSettled;
 }
 
-/** Under which epoch and definitions the applier works: what the last closed gap, or `control`, says. */
-export interface Term {
-  readonly epoch: string;
-  readonly incarnation: string;
-  readonly digests: ReadonlyMap<string, string | null>;
+/** What is known of one partition that this worker follows. */
+interface Followed {
+  readonly ledger: Ledger;
+  readonly beats: BeatTrack;
+  /** Settled and not remembered yet, with the beats before it. */
+  settled: { readonly position: string; readonly beats: string } | null;
 }
 
 const REMEMBER_EVERY_MS = 200;
@@ -45,33 +48,15 @@ const REMEMBER_EVERY_MS = 200;
  */
 export class Applier {
   readonly #options: ApplierOptions;
-  readonly #ledger = new Ledger();
-  /** What the served tables look like, and which of them may be cached. */
-  readonly definitions: Definitions;
-  #term: Term = { epoch: '', incarnation: '', digests: new Map() };
-  /** Of the cache Redis in which the term began. */
-  #runId: string | null = null;
-  /** Writer → number of its last beat received. */
-  readonly #beats = new Map<string, number>();
-  /** Beats of before the gap may be delivered again, and where their numbers begin is not known any more. */
-  #afterGap = false;
+  readonly #followed = new Map<number, Followed>();
+  #duty: Duty;
   #reference: Xid = 0n;
-  #settled: { position: string; lastBeat: Beat | null } | null = null;
-  #lastBeat: Beat | null = null;
   readonly #parked = new WeakSet<FeedItem>();
   #rememberedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(options: ApplierOptions) {
+  constructor(options: ApplierOptions, duty: Duty) {
     this.#options = options;
-    const { store, pool, watched, observer, worker } = options;
-    this.definitions = new Definitions({
-      store,
-      pool,
-      watched,
-      observer,
-      worker,
-      otherEpoch: () => this.#otherEpoch(),
-    });
+    this.#duty = duty;
   }
 
   /** A recent 64-bit transaction id. */
@@ -80,30 +65,33 @@ export class Applier {
   }
 
   get hasUnsettled(): boolean {
-    return !this.#ledger.isEmpty;
+    return this.#followed.values().some(({ ledger }) => !ledger.isEmpty);
   }
 
   get unsettled(): number {
-    return this.#ledger.size;
+    return this.#followed.values().reduce((sum, { ledger }) => sum + ledger.size, 0);
   }
 
-  /** The feed starts again at its last acknowledged position: what was not settled will be delivered again. */
-  resume(position: FeedPosition | null): void {
-    this.#ledger.clear();
-    this.#beats.clear();
-    this.#settled = null;
-    if (position?.beatWriter !== undefined)
-      this.#beats.set(`0 ${position.beatWriter}`, Number(position.beatNumber));
+  get partitions(): readonly number[] {
+    return [...this.#followed.keys()];
   }
 
-  /** Works under `term` from now on. `afterGap`: what came before is covered by its epoch. */
-  begin(term: Term, afterGap: boolean): void {
-    this.#term = term;
-    this.definitions.begin(term.epoch, term.digests);
-    this.#runId = this.#options.store.connection.runId;
-    if (!afterGap) return;
-    this.#beats.clear();
-    this.#afterGap = true;
+  /** The feed starts again at its last acknowledged positions: what was not settled will be delivered again. */
+  resume(positions: ReadonlyMap<number, FeedPosition | null>, duty: Duty): void {
+    this.#duty = duty;
+    this.#followed.clear();
+    for (const [partition, position] of positions) {
+      this.#followed.set(partition, {
+        ledger: new Ledger(),
+        beats: new BeatTrack(position?.beats),
+        settled: null,
+      });
+    }
+  }
+
+  /** A new epoch covers what came before. */
+  forgive(): void {
+    for (const { beats } of this.#followed.values()) beats.forgive();
   }
 
   async probe(): Promise<Probe> {
@@ -117,59 +105,42 @@ export class Applier {
    * @throws GapError; FreshetError (retryable): the same round may be repeated with `take([])`.
    */
   async take(items: readonly FeedItem[]): Promise<void> {
-    this.#ledger.add(items);
+    const ledgers = [...this.#followed.values()].map(({ ledger }) => ledger);
+    for (const [partition, part] of byPartition(items)) this.#followed.get(partition)?.ledger.add(part);
     this.#watchBeats(items);
-    if (this.#ledger.isEmpty) return;
+    if (ledgers.every(({ isEmpty }) => isEmpty)) return;
 
-    if (this.#ledger.lacksBoundary) this.#ledger.bound(await barrierXid(this.#options.pool));
-    const p = await this.probe();
-    if (p.incarnation !== this.#term.incarnation) {
-      throw new GapError({
-        cause: 'other-incarnation',
-        detail: `the database is ${p.incarnation ?? 'without its marker'}, changes were followed in ${this.#term.incarnation}`,
-      });
+    if (ledgers.some(({ lacksBoundary }) => lacksBoundary)) {
+      const boundary = await barrierXid(this.#options.pool);
+      for (const ledger of ledgers) ledger.bound(boundary);
     }
-    const definite = await this.definitions.follow(p);
+    const p = await this.probe();
+    await this.#duty.checkIncarnation(p);
+    const { isDefinite, doubted } = await this.#duty.followDefinitions(p);
+    for (const ledger of ledgers) ledger.doubt(doubted);
 
-    const applying = this.#ledger.toApply(p.snapshot);
-    const outcomes = await this.#fence(applying);
+    const applying = ledgers.map(ledger => ledger.toApply(p.snapshot));
+    const outcomes = await this.#fence(applying.flat());
     await this.#raise(
-      applying.filter(one => one.wholeTable && this.#ledger.isVisible(one, p.snapshot)),
-      p,
+      ledgers.flatMap((ledger, i) =>
+        applying[i]!.filter(one => one.wholeTable && ledger.isVisible(one, p.snapshot)),
+      ),
     );
     const appliedMs = this.#options.clock.wallMs();
-    for (const one of applying) {
-      one.appliedMs ??= appliedMs;
-      if (definite && this.#ledger.isVisible(one, p.snapshot)) one.settled = true;
+    for (const [i, ledger] of ledgers.entries()) {
+      for (const one of applying[i]!) {
+        one.appliedMs ??= appliedMs;
+        if (isDefinite && ledger.isVisible(one, p.snapshot)) one.settled = true;
+      }
     }
-    await this.#advance(outcomes);
+    await this.#advance(outcomes, p);
   }
 
-  /** Numbers run without a hole, from 1 for each writer; a hole is a stretch of the log that never came. */
   #watchBeats(items: readonly FeedItem[]): void {
     for (const item of items) {
       if (item.kind !== 'beat') continue;
-      const { writer, number, incarnation } = item.beat;
-      const name = `${item.partition} ${writer}`;
-      const last = this.#beats.get(name) ?? 0;
-      this.#beats.set(name, Math.max(last, number));
-      // Of writers before the one that is remembered, only the end may be delivered again.
-      if (item.again) continue;
-      const isFirst = last === 0 && this.#afterGap;
-      if (number > last + 1 && !isFirst) {
-        throw new GapError({
-          cause: 'beat-missing',
-          detail: `beat ${number} of writer ${writer} came after ${last}`,
-        });
-      }
-      // Behind the first beat of this life of the database, whatever is delivered again has been delivered.
-      if (incarnation === this.#term.incarnation) this.#afterGap = false;
-      else if (!this.#afterGap) {
-        throw new GapError({
-          cause: 'other-incarnation',
-          detail: `a beat was written in ${incarnation ?? 'a database without its marker'}, changes were followed in ${this.#term.incarnation}`,
-        });
-      }
+      const gap = this.#followed.get(item.partition)?.beats.receive(item, this.#duty.term.incarnation);
+      if (gap && this.#duty.answersFor(gap)) throw new GapError(gap);
     }
   }
 
@@ -189,8 +160,8 @@ export class Applier {
   }
 
   /** Whole tables in doubt: dead letters first, so that nothing moves on before they are safe. */
-  async #raise(doubtful: readonly Pending[], p: Probe): Promise<void> {
-    const { watched, store, observer, feed, pool, worker } = this.#options;
+  async #raise(doubtful: readonly Pending[]): Promise<void> {
+    const { watched, observer, feed, pool } = this.#options;
     if (doubtful.length === 0) return;
     for (const { item } of doubtful) {
       if (item.kind !== 'unreadable' || this.#parked.has(item)) continue;
@@ -203,32 +174,35 @@ export class Applier {
       const { table, cause } = wholeTable!;
       for (const name of table === null ? watched.tables().keys() : [table]) causes.set(name, cause);
     }
-    const states = [...causes.keys()].map(table => this.definitions.stateOf(table, p));
-    if (!(await store.raiseGenerations(this.#term.epoch, states, worker))) throw await this.#otherEpoch();
+    await this.#duty.bumpGenerations([...causes.keys()]);
     for (const [table, cause] of causes) observer.emit({ type: 'generation.raised', table, cause });
   }
 
-  async #advance(outcomes: ReadonlyMap<RowTag, EventOutcome>): Promise<void> {
-    const { position, beats, changes } = this.#ledger.advance();
-    this.#report(changes, outcomes);
-    for (const { beat } of beats) this.#lastBeat = beat;
-    if (position) {
-      this.#settled = { position: position.position, lastBeat: this.#lastBeat };
+  async #advance(outcomes: ReadonlyMap<RowTag, EventOutcome>, p: Probe): Promise<void> {
+    const settledBeats: SettledBeat[] = [];
+    for (const followed of this.#followed.values()) {
+      const { position, beats, changes } = followed.ledger.advance();
+      this.#report(changes, outcomes);
+      for (const { beat } of beats) followed.beats.settle(beat);
+      settledBeats.push(...beats);
+      if (!position) continue;
+      followed.settled = { position: position.position, beats: followed.beats.text() };
       this.#options.observer.emit({
         type: 'feed.position',
         feed: this.#options.feed.name,
         position: position.position,
         newestCommitMs: position.committedMs,
       });
-      await this.#remember();
     }
-    if (beats.length > 0) await this.#echo(beats);
+    await this.#remember();
+    // What was written in another life of the database than P's proves nothing of this one.
+    const alive = settledBeats.filter(({ beat }) => beat.incarnation === p.incarnation);
+    if (alive.length > 0) await this.#echo(alive);
   }
 
-  async #echo(beats: readonly { partition: number; beat: Beat }[]): Promise<void> {
+  async #echo(beats: readonly SettledBeat[]): Promise<void> {
     const { store, feed, observer, clock } = this.#options;
-    // A lost or replaced control record: nothing cached under the old one may be called fresh.
-    if ((await store.epoch()) !== this.#term.epoch) throw await this.#otherEpoch();
+    if (!(await this.#duty.mayEcho())) return;
     const newest = new Map(beats.map(one => [`${one.partition} ${one.beat.writer}`, one]));
     for (const { partition, beat } of newest.values()) {
       const startMs = clock.monotonicMs();
@@ -239,23 +213,29 @@ export class Applier {
 
   /** Redis first, the source afterwards: a source that is ahead of what is remembered is a gap. */
   async #remember(atOnce = false): Promise<void> {
-    const { store, feed, clock } = this.#options;
+    const { store, feed, clock, worker } = this.#options;
     const nowMs = clock.monotonicMs();
-    if (!this.#settled || (!atOnce && nowMs - this.#rememberedAtMs < REMEMBER_EVERY_MS)) return;
-    this.#rememberedAtMs = nowMs;
-    const { position, lastBeat } = this.#settled;
-    const beat = lastBeat ? { beatWriter: lastBeat.writer, beatNumber: String(lastBeat.number) } : {};
-    await store.rememberFeedPosition(feed.name, {
-      ...feed.positionOf(position),
-      ...beat,
-      epoch: this.#term.epoch,
-      run: this.#runId ?? '',
-    });
-    feed.acknowledge(position);
-    this.#settled = null;
+    if (!atOnce && nowMs - this.#rememberedAtMs < REMEMBER_EVERY_MS) return;
+    for (const [partition, followed] of this.#followed) {
+      if (!followed.settled) continue;
+      this.#rememberedAtMs = nowMs;
+      const { position, beats } = followed.settled;
+      const { epoch, runId } = this.#duty.term;
+      const remembered = { ...feed.positionOf(partition, position), beats, epoch, run: runId ?? '' };
+      if (!(await store.positions.remember(feed.recordOf(partition), remembered, worker))) {
+        throw new FreshetError({
+          code: 'superseded',
+          message: `another worker follows ${feed.recordOf(partition)} now`,
+          hint: 'This one stands by.',
+          retryable: true,
+        });
+      }
+      feed.acknowledge(partition, position);
+      followed.settled = null;
+    }
   }
 
-  /** Before the feed is let go: the last settled position is not lost. */
+  /** Before the feed is let go: the last settled positions are not lost. */
   async flush(): Promise<void> {
     await this.#remember(true);
   }
@@ -263,7 +243,7 @@ export class Applier {
   #report(changes: readonly Pending[], outcomes: ReadonlyMap<RowTag, EventOutcome>): void {
     const { observer, afterSettled, feed, clock } = this.#options;
     const settledMs = clock.wallMs();
-    for (const { item, rows, wholeTable, appliedMs } of changes) {
+    for (const { item, rows, wholeTable, xid, appliedMs } of changes) {
       if (item.kind !== 'change') continue;
       const { change, receivedMs } = item;
       const last = rows.at(-1);
@@ -273,37 +253,21 @@ export class Applier {
         table: change.table,
         op: change.op,
         outcome: last ? (outcomes.get(last.tag) ?? 'applied') : wholeTable ? 'generation' : 'ignored',
-        xid: String(change.xid),
+        xid: String(xid),
         key: last?.tag ?? null,
         times: { committedMs: change.committedMs, receivedMs, appliedMs: appliedMs ?? settledMs, settledMs },
       });
-      for (const { tag, key, gone } of rows)
-        afterSettled({ table: change.table, tag, key, gone, xid: change.xid });
+      for (const { tag, key, gone } of rows) afterSettled({ table: change.table, tag, key, gone, xid: xid! });
     }
   }
+}
 
-  /** Why `control` does not hold this term's epoch any more. */
-  async #otherEpoch(): Promise<Error> {
-    const { store, worker } = this.#options;
-    const control = await store.control();
-    if (control?.epoch === this.#term.epoch && control.worker !== worker) {
-      return new FreshetError({
-        code: 'superseded',
-        message: `worker ${control.worker} follows the database now`,
-        hint: 'This one stands by.',
-        retryable: true,
-      });
-    }
-    const was = `changes were applied under epoch ${this.#term.epoch}`;
-    if (store.connection.runId !== this.#runId) {
-      return new GapError({
-        cause: 'redis-replaced',
-        detail: `${was}, in another run of the cache Redis`,
-      });
-    }
-    if (control === null || control.incarnation === '') {
-      return new GapError({ cause: 'control-missing', detail: `${was}, the cache holds no such record` });
-    }
-    return new GapError({ cause: 'ordered', detail: `${was}, epoch ${control.epoch} was ordered` });
-  }
+type SettledBeat = Settled['beats'][number];
+
+/** Most batches are of one partition: those are not copied. */
+function byPartition(items: readonly FeedItem[]): Iterable<readonly [number, readonly FeedItem[]]> {
+  const first = items[0];
+  if (!first) return [];
+  if (items.every(({ partition }) => partition === first.partition)) return [[first.partition, items]];
+  return Map.groupBy(items, ({ partition }) => partition);
 }

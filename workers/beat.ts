@@ -88,14 +88,14 @@ export class BeatWriter {
     }
   }
 
-  /** All partitions get the number in one statement, hence all or none. */
+  /** All partitions get the number in one statement. The last one's flush takes those before it along. */
   async #write(client: pg.Client, prefixes: readonly string[], number: number): Promise<void> {
     const emit = this.#canFlush
-      ? 'pg_logical_emit_message(false, prefix, content, true)'
+      ? 'pg_logical_emit_message(false, prefix, content, place = cardinality($1::text[]))'
       : 'pg_logical_emit_message(true, prefix, content)';
     await client.query({
       name: 'freshet beat',
-      text: `select ${emit} from unnest($1::text[]) as prefix,
+      text: `select ${emit} from unnest($1::text[]) with ordinality as prefixes (prefix, place),
         lateral (select json_build_object('writer', $2::text, 'number', $3::int, 'namespace', $4::text,
           'incarnation', (select incarnation from freshet.alive))::text as content) body`,
       values: [prefixes, this.#writer, number, this.#options.namespace],

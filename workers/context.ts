@@ -9,7 +9,7 @@ import type { ProcessSettings } from '../shared/config.ts';
 import { Filler } from '../shared/fill/lease-and-fill.ts';
 import type { Lifecycle } from '../shared/lifecycle.ts';
 import type { Observer } from '../shared/observe.ts';
-import { identifySystem, namespaceOf, slotOf } from '../shared/origin/adopt.ts';
+import { identifySystem, namespaceOf } from '../shared/origin/adopt.ts';
 import { DIGEST_PLANNER } from '../shared/origin/digest.ts';
 import { createPool } from '../shared/origin/pool.ts';
 import { queryOf } from '../shared/origin/query.ts';
@@ -21,9 +21,11 @@ import { LiveCatalog } from '../shared/resources/live-catalog.ts';
 import { Applier } from './apply.ts';
 import { Barrier } from './barrier.ts';
 import { BeatWriter } from './beat.ts';
-import { WalFeed } from './feed/wal-feed.ts';
+import { feedOf } from './feed/open-feed.ts';
 import { Follower } from './follow.ts';
 import { startJobs } from './jobs/start.ts';
+import { Lead } from './lead.ts';
+import { Member } from './member.ts';
 
 export interface OpenedWorker {
   readonly observer: Observer;
@@ -102,38 +104,44 @@ export async function openWorker(
   const stopping = new AbortController();
   const { signal } = stopping;
   const barrier = new Barrier({ pool: feedPool, clock, observer, signal });
-  const feed = new WalFeed({
-    url: settings.databaseUrl,
-    slot: slotOf(settings.namespace),
+  const feed = await feedOf(settings, {
+    worker: id,
     namespace: keys.namespace,
     pool: feedPool,
     tables: catalog.tables,
     reference: () => applier.reference,
-    beforeStream: () => applier.probe(),
+    probe: () => applier.probe(),
     observer,
     whileBlocked: work => barrier.whileBlocked(work),
     signal,
   });
-  const applier = new Applier({
-    store,
-    feed,
-    pool: feedPool,
-    watched: catalog,
-    clock,
-    observer,
-    worker: id,
-    afterSettled: jobs.afterSettled,
-  });
+  const lead = new Lead({ store, pool: feedPool, watched: catalog, observer, worker: id });
+  const member = new Member({ store, watched: catalog });
+  const applier = new Applier(
+    {
+      store,
+      feed,
+      pool: feedPool,
+      watched: catalog,
+      clock,
+      observer,
+      worker: id,
+      afterSettled: jobs.afterSettled,
+    },
+    member,
+  );
   const follower = new Follower({
     feed,
     applier,
+    lead,
+    member,
     barrier,
     beats: () =>
       new BeatWriter({
         url: settings.databaseUrl,
         store,
         namespace: keys.namespace,
-        prefixes: ['freshet.beat.0'],
+        prefixes: feed.beatPrefixes,
         observer,
       }),
     store,
@@ -166,6 +174,7 @@ export async function openWorker(
     trouble: follower.trouble,
     waitingFor: barrier.waitingFor,
     unsettled: applier.unsettled,
+    partitions: applier.partitions,
   }));
   lifecycle.onClose('process report', () => report.stop());
   // Ready means: what is read can be proven. A gap that takes long to close is told by status, not by a failed start.

@@ -1,19 +1,18 @@
 import type pg from 'pg';
 import { originError } from '../shared/origin/pool.ts';
 import type { FeedItem } from './feed/feed.ts';
-import { formatLsn } from './feed/lsn.ts';
 
 /** Keeps a change that could not be read, with its raw bytes and its cause. The position waits until it is safe. */
 export async function parkDeadLetter(
   pool: pg.Pool,
   feed: string,
-  { lsn, raw, error }: Extract<FeedItem, { kind: 'unreadable' }>,
+  { place, raw, error }: Extract<FeedItem, { kind: 'unreadable' }>,
 ): Promise<void> {
   const cause = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   try {
-    await pool.query('insert into freshet.dead_letter (feed, lsn, cause, raw) values ($1, $2, $3, $4)', [
+    await pool.query('insert into freshet.dead_letter (feed, place, cause, raw) values ($1, $2, $3, $4)', [
       feed,
-      formatLsn(lsn),
+      place,
       cause,
       raw,
     ]);

@@ -13,10 +13,15 @@ import type { BeatWriter } from './beat.ts';
 import type { WatchedTables } from './definitions.ts';
 import type { Feed, FeedPosition, Gap } from './feed/feed.ts';
 import { GapError } from './gap-error.ts';
+import type { Lead } from './lead.ts';
+import type { Member } from './member.ts';
 
 export interface FollowerOptions {
   readonly feed: Feed;
   readonly applier: Applier;
+  /** What this worker does where it leads, and where another one does. */
+  readonly lead: Lead;
+  readonly member: Member;
   readonly barrier: Barrier;
   /** A fresh one for every time the feed is opened. */
   readonly beats: () => BeatWriter;
@@ -48,6 +53,7 @@ export class Follower {
   readonly #options: FollowerOptions;
   #gap: Gap | null = null;
   #trouble: string | null = null;
+  #leads = false;
   #onFirstRound: () => void = () => {};
   /** Resolves once a first batch has gone through: what is read then can be proven fresh. */
   readonly following = new Promise<void>(resolve => {
@@ -78,6 +84,9 @@ export class Follower {
         });
       } catch (error) {
         if (signal.aborted) break;
+        if (error instanceof GapError) this.#gap = error.gap;
+        // Partitions came or went: what is ours now is taken over at once, by a feed that never let go.
+        if (isMove(error)) continue;
         this.#trouble = describe(error);
         observer.emit({ type: 'feed.lost', feed: feed.name, error, retryInMs: retryMs });
         // A database that shuts down waits for its consumers, and nobody is going to answer it now.
@@ -92,26 +101,27 @@ export class Follower {
   }
 
   async #follow(onProgress: () => void): Promise<void> {
-    const { feed, applier, store, signal } = this.#options;
+    const { feed, applier, store, lead, member, signal } = this.#options;
     // The stream's ids are widened by what the primary says now, so it is asked before anything streams.
     await applier.probe();
-    let position: FeedPosition | null = null;
-    const found = await feed.open(async () => {
-      position = await store.feedPosition(feed.name);
-      return position;
-    });
-    await store.claim(this.#options.worker);
-    applier.resume(position);
-    this.#gap = found ?? this.#gap ?? (await this.#takeUpControl(position));
+    const { positions, gap, leads } = await feed.open(partition =>
+      store.positions.take(feed.recordOf(partition), this.#options.worker),
+    );
+    this.#leads = leads;
+    if (leads) await store.claim(this.#options.worker);
+    applier.resume(positions, leads ? lead : member);
+    this.#gap = gap ?? this.#gap;
+    if (leads) this.#gap ??= await this.#takeUpControl(positions.get(0) ?? null);
+    else await member.begin(await this.#probeDefinitions());
     if (this.#gap) await this.#closeGap(this.#gap);
-    const beats = this.#options.beats();
-    beats.start();
+    const beats = leads ? this.#options.beats() : null;
+    beats?.start();
     try {
       while (!signal.aborted) {
         await this.#round(onProgress);
       }
     } finally {
-      await beats.stop();
+      await beats?.stop();
     }
   }
 
@@ -148,12 +158,12 @@ export class Follower {
 
   /** Goes on under the epoch that stands, if `control` is complete. Tables that are new get their generation. */
   async #takeUpControl(position: FeedPosition | null): Promise<Gap | null> {
-    const { store, applier } = this.#options;
+    const { store, lead } = this.#options;
     const control = await store.control();
     if (control === null || control.incarnation === '') {
       return { cause: 'control-missing', detail: 'the cache holds no epoch with an incarnation' };
     }
-    if (position?.epoch !== control.epoch) {
+    if (position?.epoch !== control.epoch || !control.isClosed) {
       return {
         cause: position?.run === store.connection.runId ? 'ordered' : 'redis-replaced',
         detail: `the epoch is ${control.epoch}, changes were applied under ${position?.epoch}`,
@@ -164,9 +174,9 @@ export class Follower {
       return { cause: 'control-missing', detail: 'the epoch was replaced while the feed was taken over' };
     }
     const digests = new Map([...control.tables.values()].map(({ table, digest }) => [table, digest]));
-    applier.begin({ epoch: control.epoch, incarnation: control.incarnation, digests }, false);
+    lead.begin(control.epoch, control.incarnation, digests);
     const fresh = [...this.#options.watched.tables().keys()].filter(table => !control.tables.has(table));
-    await applier.definitions.hold(fresh, p, 'first-start');
+    await lead.definitions.hold(fresh, p, 'first-start');
     return null;
   }
 
@@ -193,33 +203,50 @@ export class Follower {
       .map(({ table }) => ({ table, generation: randomUUID(), digest: null }));
   }
 
+  async #closeGap(gap: Gap): Promise<void> {
+    const { store, feed, applier, observer } = this.#options;
+    observer.emit({ type: 'gap.opened', ...gap });
+    for (const partition of applier.partitions) await store.positions.forget(feed.recordOf(partition));
+    if (this.#leads) await this.#passBarrier(gap);
+    // Whoever leads finds an epoch that it has not made, and closes the gap that this is.
+    else await store.newEpoch(null, []);
+    applier.forgive();
+    this.#gap = null;
+  }
+
   /**
    * A new epoch at once, a barrier, and a new epoch again: a transaction whose change was lost may have had its
    * commit record out and still been invisible when the first epoch began. Nothing is echoed before the second.
    */
-  async #closeGap(gap: Gap): Promise<void> {
-    const { store, applier, barrier, pool, watched, feed, clock, observer } = this.#options;
+  async #passBarrier(gap: Gap): Promise<void> {
+    const { store, lead, barrier, pool, watched, clock, observer } = this.#options;
     const startMs = clock.monotonicMs();
-    observer.emit({ type: 'gap.opened', ...gap });
-    await store.forgetFeedPosition(feed.name);
     const incarnation = await markIncarnation(pool);
 
-    const first = await this.#newEpoch(incarnation);
+    const first = await this.#tablesNow(incarnation);
+    const opened = await store.newEpoch(incarnation, first.states);
     await barrier.pass();
-    const { epoch, p } = await this.#newEpoch(incarnation);
+    const { p, states } = await this.#tablesNow(incarnation);
+    const epoch = await store.closeEpoch(opened, incarnation, states);
+    if (epoch === null) {
+      throw new GapError({
+        cause: 'ordered',
+        detail: 'another epoch was ordered while a gap was being closed',
+      });
+    }
 
-    applier.begin({ epoch, incarnation, digests: p.digests }, true);
+    lead.begin(epoch, incarnation, p.digests);
     // What was altered while the barrier waited has a barrier of its own to wait for.
     const altered = [...watched.tables().keys()].filter(
       table => p.digests.get(table) !== first.p.digests.get(table),
     );
-    await applier.definitions.hold(altered, p, 'definition');
-    this.#gap = null;
+    await lead.definitions.hold(altered, p, 'definition');
     observer.emit({ type: 'gap.closed', cause: gap.cause, durationMs: clock.monotonicMs() - startMs, epoch });
   }
 
-  async #newEpoch(incarnation: string): Promise<{ epoch: string; p: Probe }> {
-    const { store, applier, watched } = this.#options;
+  /** P, and a new generation of every table under it. */
+  async #tablesNow(incarnation: string): Promise<{ p: Probe; states: TableState[] }> {
+    const { store, lead, watched, worker } = this.#options;
     const p = await this.#probeDefinitions();
     if (p.incarnation !== incarnation) {
       throw new GapError({
@@ -227,14 +254,16 @@ export class Follower {
         detail: 'the database was recovered while a gap was being closed',
       });
     }
-    await store.claim(this.#options.worker);
+    await store.claim(worker);
     const states = [
-      ...[...watched.tables().keys()].map(table => applier.definitions.stateOf(table, p)),
+      ...[...watched.tables().keys()].map(table => lead.definitions.stateOf(table, p)),
       ...this.#unwatched(await store.control()),
     ];
-    return { epoch: await store.newEpoch(incarnation, states), p };
+    return { p, states };
   }
 }
 
 const isOfTheCache = (error: unknown): boolean =>
   error instanceof FreshetError && (error.code === 'cache-unavailable' || error.code === 'cache-replaced');
+
+const isMove = (error: unknown): boolean => error instanceof FreshetError && error.code === 'feed-moved';

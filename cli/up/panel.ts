@@ -45,12 +45,23 @@ function tryLines({ run, settings, path }: PanelFacts): string[] {
 /** The lines that end a start. */
 export function panel(facts: PanelFacts): string[] {
   const { run, settings, tookMs } = facts;
-  const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 'es'}`;
+  const { kafkaBrokers, connectUrl } = run;
+  const count = (number: number, one: string, more: string): string =>
+    `${number} ${number === 1 ? one : more}`;
+  const workers = count(run.pids.workers.length, 'worker', 'workers');
   const own = (isOwn: boolean): string => (isOwn ? 'yours' : 'local');
-  const rows: [string, string, string][] = [
-    ['API', run.api, count(run.pids.api.length, 'process')],
+  const rows: (readonly [string, string, string])[] = [
+    ['API', run.api, count(run.pids.api.length, 'process', 'processes')],
     ['console', run.console, 'metrics of the API, queues'],
-    ['database', withoutPassword(run.databaseUrl), `${own(settings.databaseUrl !== null)}, feed ${run.feed}`],
+    [
+      'database',
+      withoutPassword(run.databaseUrl),
+      `${own(settings.databaseUrl !== null)}, feed ${run.feed}, ${workers}`,
+    ],
+    ...(kafkaBrokers ? [['Kafka', kafkaBrokers, own(settings.kafkaBrokers !== null)] as const] : []),
+    ...(connectUrl
+      ? [['Kafka Connect', withoutPassword(connectUrl), own(settings.kafkaBrokers !== null)] as const]
+      : []),
     ['cache Redis', withoutPassword(run.cacheRedisUrl), own(settings.redisUrl !== null)],
     ['queue Redis', withoutPassword(run.queueRedisUrl), own(settings.queueRedisUrl !== null)],
   ];

@@ -1,7 +1,9 @@
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
-import { type ProcessSettings, type Settings, toEnvironment } from '../../shared/config.ts';
+import { kafkaNames } from '../../connectors/names.ts';
+import type { ProcessSettings, Settings } from '../../shared/config.ts';
 import { FreshetError } from '../../shared/errors.ts';
 import { Lifecycle } from '../../shared/lifecycle.ts';
+import { isPortFree } from '../../shared/local/ports.ts';
 import { adoptDatabase, identifySystem, namespaceOf, slotOf } from '../../shared/origin/adopt.ts';
 import { NO_CONFIG_FILE } from '../../shared/resources/config-file.ts';
 import {
@@ -14,12 +16,11 @@ import {
   writeJson,
 } from '../data-folder.ts';
 import { prepareDatabase, withClient } from '../local/database.ts';
-import { isPortFree } from '../local/ports.ts';
 import { redisBinary } from '../local/redis-binary.ts';
-import { type Role, type RunningChild, startChild } from './children.ts';
-import { Kept } from './kept.ts';
+import { Crew } from './crew.ts';
+import { type KafkaChain, registerChain, type StartingChain, startKafkaChain } from './kafka.ts';
 import { resourcesFor } from './resources.ts';
-import { type Store, type Stores, startStores } from './stores.ts';
+import { type KeepOptions, type Store, type Stores, startStores } from './stores.ts';
 
 export interface StackOptions {
   readonly settings: Settings;
@@ -27,11 +28,6 @@ export interface StackOptions {
   readonly say: (line: string) => void;
   /** Ends a start that is under way. */
   readonly signal: AbortSignal;
-}
-
-interface Child {
-  readonly role: Role;
-  readonly kept: Kept<RunningChild>;
 }
 
 /** Longer than each part gives itself, so that a part's own message comes first. */
@@ -55,7 +51,7 @@ async function checkPorts({ apiHost, apiPort, consoleHost, consolePort }: Settin
 
 /** A log that has grown large makes room, once at a start; the one before it is kept. */
 function rotateLogs(paths: Paths): void {
-  for (const name of ['api', 'worker', 'postgres', 'cache-redis', 'queue-redis']) {
+  for (const name of ['api', 'worker', 'postgres', 'cache-redis', 'queue-redis', 'kafka', 'connect']) {
     const file = paths.log(name);
     if (existsSync(file) && statSync(file).size > logLimitBytes) renameSync(file, `${file}.1`);
   }
@@ -74,13 +70,20 @@ export class Stack {
   readonly #options: StackOptions;
   readonly #paths: Paths;
   readonly #lifecycle = new Lifecycle();
-  readonly #kept: { kill(): Promise<void> }[] = [];
-  readonly #children: Child[] = [];
+  readonly #servers: { kill(): Promise<void> }[] = [];
+  readonly #crew = new Crew();
   #record: (() => RunRecord) | null = null;
+  /** How what is kept running is told of. */
+  readonly #keeping: KeepOptions;
 
   constructor(options: StackOptions) {
     this.#options = options;
     this.#paths = pathsOf(options.settings.dataDir);
+    this.#keeping = {
+      say: options.say,
+      onRestart: () => this.#update(),
+      onStarted: kept => this.#servers.push(kept),
+    };
   }
 
   /** Starts everything, or throws one error when nothing of it runs any more. */
@@ -90,39 +93,42 @@ export class Stack {
       await checkPorts(settings);
       const redisProgram = settings.redisUrl && settings.queueRedisUrl ? null : redisBinary(say);
       this.#takeFolder();
-      const starting = this.#startStores(redisProgram);
       // Large, and loaded while the stores start; an error of either is thrown where it is awaited.
       const context = import('./context.ts');
       context.catch(() => {});
-      const stores = await starting;
+      const kafka = this.#startKafka();
+      const stores = await this.#startStores(redisProgram, kafka);
       signal.throwIfAborted();
       const { databaseUrl, namespace, configFile } = await this.#readyDatabase(stores.postgres);
       signal.throwIfAborted();
+      const chain = kafka && (await this.#readyKafka(kafka, databaseUrl));
+      signal.throwIfAborted();
       const resolved: ProcessSettings = {
         ...settings,
+        ...(chain && { kafkaBrokers: chain.broker.url, connectUrl: chain.connect.url }),
         configFile,
         databaseUrl,
         redisUrl: stores.cacheRedis.url,
         queueRedisUrl: stores.queueRedis.url,
       };
       const consoleUrl = await this.#startConsole(await context, resolved, namespace);
-      await this.#startChildren(resolved);
+      await this.#startCrew(resolved);
       signal.throwIfAborted();
-      return this.#writeRecord(resolved, stores, consoleUrl);
+      return this.#writeRecord(resolved, stores, chain, consoleUrl);
     } catch (error) {
       await this.stop();
       throw error;
     }
   }
 
-  /** In good order: the API, the worker, the console, the stores; Postgres is the last to stop. */
+  /** In good order: the API, the workers, the console, Kafka, the stores; Postgres is the last to stop. */
   stop(): Promise<void> {
     return this.#lifecycle.close(closeLimitMs);
   }
 
   /** At once. The stores come back by their own recovery. */
   async kill(): Promise<void> {
-    await Promise.allSettled(this.#kept.map(one => one.kill()));
+    await Promise.allSettled([this.#crew, ...this.#servers].map(one => one.kill()));
     rmSync(this.#paths.run, { force: true });
     rmSync(this.#paths.lock, { force: true });
   }
@@ -134,17 +140,33 @@ export class Stack {
     rotateLogs(this.#paths);
   }
 
-  #startStores(redisProgram: string | null): Promise<Stores> {
-    return startStores({
-      settings: this.#options.settings,
+  /** null: another feed, or brokers of somebody else's. */
+  #startKafka(): StartingChain | null {
+    const { settings, env, signal } = this.#options;
+    if (settings.feed !== 'kafka' || settings.kafkaBrokers !== null) return null;
+    return startKafkaChain({
+      env,
       paths: this.#paths,
       known: readLocalServers(this.#paths),
-      redisProgram,
-      say: this.#options.say,
-      onRestart: () => this.#update(),
-      onStarted: kept => this.#kept.push(kept),
-      onClose: (name, close) => this.#lifecycle.onClose(name, close),
+      signal,
+      ...this.#keeping,
     });
+  }
+
+  async #startStores(redisProgram: string | null, kafka: StartingChain | null): Promise<Stores> {
+    try {
+      return await startStores({
+        settings: this.#options.settings,
+        paths: this.#paths,
+        known: readLocalServers(this.#paths),
+        redisProgram,
+        onClose: (name, close) => this.#lifecycle.onClose(name, close),
+        ...this.#keeping,
+      });
+    } finally {
+      // Stopped before the stores, whatever became of their start: Connect reads from Postgres.
+      if (kafka) this.#lifecycle.onClose('Kafka', () => kafka.stop());
+    }
   }
 
   /** The database to serve, ready to be followed. One of somebody else's is only looked at. */
@@ -153,7 +175,7 @@ export class Stack {
     const isLocal = store.kept !== null;
     const databaseUrl = isLocal ? await prepareDatabase(store.url, say) : store.url;
     return withClient(databaseUrl, async client => {
-      await adoptDatabase(client, { apply: isLocal, slot: slotOf(settings.namespace) });
+      await adoptDatabase(client, { apply: isLocal, slot: this.#slot });
       const namespace = namespaceOf(await identifySystem(client), settings.namespace);
       const isDemoOrNamed = isLocal || settings.configFile !== null;
       const configFile = isDemoOrNamed ? settings.configFile : await resourcesFor(client, process.cwd());
@@ -163,65 +185,72 @@ export class Stack {
     });
   }
 
+  get #slot(): string {
+    const { feed, namespace } = this.#options.settings;
+    return feed === 'kafka' ? kafkaNames(namespace).slot : slotOf(namespace);
+  }
+
+  /** The local chain with its connector at work. */
+  async #readyKafka(kafka: StartingChain, databaseUrl: string): Promise<KafkaChain> {
+    const { settings, say, signal } = this.#options;
+    const chain = await kafka.ready;
+    const isLocal = settings.databaseUrl === null;
+    await registerChain({ chain, databaseUrl, isLocal, settings, say, signal });
+    return chain;
+  }
+
   async #startConsole(
     { openConsole }: typeof import('./context.ts'),
     settings: ProcessSettings,
     namespace: string,
   ): Promise<string> {
-    const apiMetrics = (): string[] => this.#running('api').map(({ metrics }) => metrics);
+    const apiMetrics = (): string[] => this.#crew.running('api').map(({ metrics }) => metrics);
     const console = await openConsole(settings, namespace, apiMetrics);
     this.#lifecycle.onClose('the console', () => console.close());
     return console.url;
   }
 
-  /** The worker and the API processes, at the same time. */
-  async #startChildren(settings: Settings): Promise<void> {
-    const { say, signal } = this.#options;
-    const env = { ...this.#options.env, ...toEnvironment(settings) };
-    const start = async (role: Role): Promise<void> => {
-      const kept = await Kept.start({
-        name: role === 'api' ? 'an API process' : 'the worker',
-        start: () => startChild({ role, env, logFile: this.#paths.log(role), signal }),
-        onRestart: () => this.#update(),
-        say,
-      });
-      this.#children.push({ role, kept });
-      this.#kept.push(kept);
-    };
-    const stopAll = (role: Role) => () =>
-      Promise.all(this.#children.filter(child => child.role === role).map(({ kept }) => kept.stop()));
-    // Closed in the opposite order: the API answers its last requests before the worker commits its position.
-    this.#lifecycle.onClose('the worker', stopAll('worker'));
-    this.#lifecycle.onClose('the API', stopAll('api'));
-    const roles: Role[] = ['worker', ...Array.from({ length: settings.apiProcesses }, (): Role => 'api')];
-    const starts = await Promise.allSettled(roles.map(start));
-    const failed = starts.find(result => result.status === 'rejected');
-    if (failed) throw failed.reason;
+  #startCrew(settings: ProcessSettings): Promise<void> {
+    // Closed in the opposite order: the API answers its last requests before the workers commit their positions.
+    this.#lifecycle.onClose('the workers', () => this.#crew.stop('worker'));
+    this.#lifecycle.onClose('the API', () => this.#crew.stop('api'));
+    const { env, signal } = this.#options;
+    return this.#crew.start({
+      settings,
+      env,
+      signal,
+      logFile: role => this.#paths.log(role),
+      ...this.#keeping,
+    });
   }
 
-  #running(role?: Role): RunningChild[] {
-    return this.#children.flatMap(({ kept: { current } }) =>
-      current && (role === undefined || current.role === role) ? [current] : [],
-    );
-  }
-
-  #writeRecord(settings: ProcessSettings, stores: Stores, consoleUrl: string): RunRecord {
+  #writeRecord(
+    settings: ProcessSettings,
+    stores: Stores,
+    chain: KafkaChain | null,
+    consoleUrl: string,
+  ): RunRecord {
     const { postgres, cacheRedis, queueRedis } = stores;
+    const { kafkaBrokers, connectUrl } = settings;
+    const isKafka = settings.feed === 'kafka';
     const record = (): RunRecord => ({
       api: baseUrl(settings.apiHost, settings.apiPort),
       console: consoleUrl,
-      metrics: this.#running().map(({ metrics }) => `${metrics}/metrics`),
+      metrics: this.#crew.running().map(({ metrics }) => `${metrics}/metrics`),
       databaseUrl: settings.databaseUrl,
       cacheRedisUrl: cacheRedis.url,
       queueRedisUrl: queueRedis.url,
       feed: settings.feed,
+      ...(isKafka && kafkaBrokers !== null && { kafkaBrokers }),
+      ...(isKafka && connectUrl !== null && { connectUrl }),
       pids: {
         supervisor: process.pid,
-        api: this.#running('api').map(({ pid }) => pid),
-        worker: this.#running('worker')[0]?.pid ?? null,
+        api: this.#crew.running('api').map(({ pid }) => pid),
+        workers: this.#crew.running('worker').map(({ pid }) => pid),
         postgres: pidOf(postgres),
         cacheRedis: pidOf(cacheRedis),
         queueRedis: pidOf(queueRedis),
+        ...(isKafka && { kafka: chain && pidOf(chain.broker), connect: chain && pidOf(chain.connect) }),
       },
     });
     this.#record = record;

@@ -1,11 +1,10 @@
 import { connect } from 'node:net';
-import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from '../../shared/config.ts';
 import { FreshetError } from '../../shared/errors.ts';
-import { type LocalServers, type Paths, writeJson } from '../data-folder.ts';
+import type { LocalServer } from '../../shared/local/server-process.ts';
+import { type LocalServers, type Paths, rememberPorts } from '../data-folder.ts';
 import { startLocalPostgres } from '../local/postgres.ts';
 import { type RedisRole, startLocalRedis } from '../local/redis.ts';
-import type { LocalServer } from '../local/server-process.ts';
 import { Kept } from './kept.ts';
 
 /** A store to work with: one that was named, or a local server that is kept running. */
@@ -15,15 +14,18 @@ export interface Store {
   readonly kept: Kept<LocalServer> | null;
 }
 
-export interface StoresOptions {
+export interface KeepOptions {
+  readonly say: (line: string) => void;
+  readonly onRestart: () => void;
+  readonly onStarted: (kept: Kept<LocalServer>) => void;
+}
+
+export interface StoresOptions extends KeepOptions {
   readonly settings: Settings;
   readonly paths: Paths;
   readonly known: LocalServers;
   /** `redis-server` or `valkey-server`; null where both Redis are named. */
   readonly redisProgram: string | null;
-  readonly say: (line: string) => void;
-  readonly onRestart: () => void;
-  readonly onStarted: (kept: Kept<LocalServer>) => void;
   /** Takes note of how to stop one; what is noted last is stopped first. */
   readonly onClose: (name: string, stop: () => Promise<void>) => void;
 }
@@ -56,10 +58,10 @@ function checkListens(variable: string, url: string): Promise<void> {
 }
 
 /** Keeps a local server under one address: the processes that use it know no other. */
-async function keepServer(
+export async function keepServer(
   name: string,
   start: (port: number | undefined) => Promise<LocalServer>,
-  { say, onRestart, onStarted }: StoresOptions,
+  { say, onRestart, onStarted }: KeepOptions,
 ): Promise<Store> {
   const kept = await Kept.start<LocalServer>({
     name,
@@ -123,7 +125,7 @@ export interface Stores {
   readonly queueRedis: Store;
 }
 
-const portOf = (store: Store): number | undefined => store.kept?.current?.port;
+export const portOf = (store: Store): number | undefined => store.kept?.current?.port;
 
 /**
  * Starts what is not named elsewhere, all at the same time. What has started is noted to be stopped even when another
@@ -144,13 +146,9 @@ export async function startStores(options: StoresOptions): Promise<Stores> {
   return { postgres: postgresStore, cacheRedis, queueRedis };
 }
 
-/** The same addresses next time, as long as nobody takes them. */
-function remember({ paths, known }: StoresOptions, stores: Stores): void {
-  const ports = {
-    postgresPort: portOf(stores.postgres) ?? known.postgresPort,
-    cacheRedisPort: portOf(stores.cacheRedis) ?? known.cacheRedisPort,
-    queueRedisPort: portOf(stores.queueRedis) ?? known.queueRedisPort,
-  };
-  const next = { ...known, ...ports };
-  if (!isDeepStrictEqual(next, known)) writeJson(paths.secrets, next);
-}
+const remember = ({ paths }: StoresOptions, stores: Stores): void =>
+  rememberPorts(paths, {
+    postgresPort: portOf(stores.postgres),
+    cacheRedisPort: portOf(stores.cacheRedis),
+    queueRedisPort: portOf(stores.queueRedis),
+  });

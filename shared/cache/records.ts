@@ -26,8 +26,13 @@ export interface Control {
   /** The worker that follows the database; null before there was one. */
   readonly worker: string | null;
   readonly incarnation: string;
+  /** Whether every gap before this epoch was closed: until then nothing is proven under it. */
+  readonly isClosed: boolean;
   readonly tables: ReadonlyMap<string, TableState>;
 }
+
+/** What of `control` stands for all tables. */
+export type Standing = Pick<Control, 'epoch' | 'incarnation' | 'isClosed'>;
 
 /** What a process tells of itself. */
 export interface ProcessReport {
@@ -45,6 +50,8 @@ export interface ProcessReport {
   readonly trouble?: string | null;
   /** Changes received and not settled yet. */
   readonly unsettled?: number;
+  /** Partitions of the feed that this worker follows; the one that has the first leads. */
+  readonly partitions?: readonly number[];
 }
 
 /** The same as it stands in Redis, rewritten every second. */

@@ -10,6 +10,7 @@ export type ScriptName =
   | 'adopt'
   | 'epoch'
   | 'generation'
+  | 'remember'
   | 'take-nonces'
   | 'echo';
 

@@ -2,20 +2,30 @@ import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { FreshetError } from '../errors.ts';
 import type { EventOutcome, FillRefusal } from '../observe.ts';
-import {
-  type Entry,
-  type EntryMeta,
-  metaText,
-  parseMeta,
-  type Slot,
-  type TableControl,
-} from '../protocol/entry.ts';
+import { type Entry, type EntryMeta, metaText, parseMeta, type Slot } from '../protocol/entry.ts';
 import type { Xid } from '../protocol/xid.ts';
 import { type Keys, type RowTag, tagOfRecord } from '../resources/keys.ts';
 import type { CacheConnection } from './connection.ts';
-import type { Control, LeaseAnswer, ProcessRecord, RowRead, TableState } from './records.ts';
+import {
+  bumpFields,
+  CLOSED,
+  parseControl,
+  TABLE_FIELD,
+  tableControl,
+  tableFields,
+} from './control-record.ts';
+import { FeedPositions } from './feed-positions.ts';
+import type { Control, LeaseAnswer, ProcessRecord, RowRead, Standing, TableState } from './records.ts';
 
-export type { Control, LeaseAnswer, ProcessRecord, ProcessReport, RowRead, TableState } from './records.ts';
+export type {
+  Control,
+  LeaseAnswer,
+  ProcessRecord,
+  ProcessReport,
+  RowRead,
+  Standing,
+  TableState,
+} from './records.ts';
 
 interface PendingRead {
   readonly slot: Slot;
@@ -23,8 +33,6 @@ interface PendingRead {
   readonly reject: (error: unknown) => void;
 }
 
-const TABLE_FIELD = 't:';
-const NOT_CACHEABLE = '-';
 const PROCESS_FRESH_MS = 5_000;
 /** Commands in flight of one EVENT pipeline: bounds memory and the time a hung server can hide. */
 export const EVENTS_PER_ROUND = 2_000;
@@ -36,12 +44,14 @@ export const EVENTS_PER_ROUND = 2_000;
 export class CacheStore {
   readonly connection: CacheConnection;
   readonly keys: Keys;
+  readonly positions: FeedPositions;
   readonly #clock: Clock;
   #pending: PendingRead[] = [];
 
   constructor(connection: CacheConnection, keys: Keys, clock: Clock) {
     this.connection = connection;
     this.keys = keys;
+    this.positions = new FeedPositions(connection, keys);
     this.#clock = clock;
   }
 
@@ -146,28 +156,19 @@ export class CacheStore {
   /** Null when there is no epoch, which makes everything unservable. */
   async control(): Promise<Control | null> {
     const flat = (await this.connection.call('HGETALL', this.keys.control)) as string[];
-    const fields = new Map<string, string>();
-    for (let i = 0; i < flat.length; i += 2) fields.set(flat[i]!, flat[i + 1]!);
-    const epoch = fields.get('epoch');
-    if (epoch === undefined) return null;
-    const tables = new Map<string, TableState>();
-    for (const [field, value] of fields) {
-      if (!field.startsWith(TABLE_FIELD)) continue;
-      const table = field.slice(TABLE_FIELD.length);
-      const [generation, digest] = value.split(' ') as [string, string];
-      tables.set(table, { table, generation, digest: digest === NOT_CACHEABLE ? null : digest });
-    }
-    return {
-      epoch,
-      worker: fields.get('worker') ?? null,
-      incarnation: fields.get('incarnation') ?? '',
-      tables,
-    };
+    return parseControl(flat);
   }
 
-  /** The epoch alone: what an echo compares with its own before it is sent. Null when there is none. */
-  async epoch(): Promise<string | null> {
-    return (await this.connection.call('HGET', this.keys.control, 'epoch')) as string | null;
+  /** The epoch and whether it is closed: what is compared before an echo is sent. Null when there is none. */
+  async standing(): Promise<Standing | null> {
+    const [epoch, closed, incarnation] = (await this.connection.call(
+      'HMGET',
+      this.keys.control,
+      'epoch',
+      CLOSED,
+      'incarnation',
+    )) as (string | null)[];
+    return epoch ? { epoch, isClosed: closed === epoch, incarnation: incarnation ?? '' } : null;
   }
 
   /**
@@ -176,30 +177,54 @@ export class CacheStore {
    */
   async newEpoch(incarnation: string | null, tables: readonly TableState[]): Promise<string> {
     const epoch = randomUUID();
-    const runId = this.connection.runId;
+    await this.#raiseEpoch(epoch, incarnation ?? '', '', tables.flatMap(tableFields));
+    return epoch;
+  }
+
+  /**
+   * The epoch that closes a gap: every transaction that the gap may have hidden has ended and is visible. Returns it,
+   * or null when `opened`, which the gap began with, no longer stands.
+   */
+  async closeEpoch(
+    opened: string,
+    incarnation: string,
+    tables: readonly TableState[],
+  ): Promise<string | null> {
+    const epoch = randomUUID();
+    const fields = [CLOSED, epoch, ...tables.flatMap(tableFields)];
+    return (await this.#raiseEpoch(epoch, incarnation, opened, fields)) ? epoch : null;
+  }
+
+  async #raiseEpoch(
+    epoch: string,
+    incarnation: string,
+    expected: string,
+    fields: readonly string[],
+  ): Promise<boolean> {
+    const { runId } = this.connection;
     if (runId === null)
       throw new FreshetError({
         code: 'cache-unavailable',
         message: 'the cache Redis is not connected',
         retryable: true,
       });
+    const { control } = this.keys;
     const answer = await this.connection.run(
       'epoch',
-      this.keys.control,
+      control,
       epoch,
       runId,
-      incarnation ?? '',
-      ...tables.flatMap(tableFields),
+      incarnation,
+      expected,
+      ...fields,
     );
-    if (answer !== 'raised') {
-      this.connection.renew();
-      throw new FreshetError({
-        code: 'cache-replaced',
-        message: 'the cache Redis was replaced by another server while a new epoch was being made',
-        retryable: true,
-      });
-    }
-    return epoch;
+    if (answer !== 'other_run') return answer === 'raised';
+    this.connection.renew();
+    throw new FreshetError({
+      code: 'cache-replaced',
+      message: 'the cache Redis was replaced by another server while a new epoch was being made',
+      retryable: true,
+    });
   }
 
   /** Says who follows the database from now on: generations of whoever did before are refused. */
@@ -218,6 +243,12 @@ export class CacheStore {
       ...tables.flatMap(tableFields),
     );
     return answer === 'raised';
+  }
+
+  /** New generations of tables whose rows are in doubt, cacheable or not as before; false when `epoch` no longer stands. */
+  async bumpGenerations(epoch: string, tables: readonly string[]): Promise<boolean> {
+    const pairs = tables.flatMap(bumpFields);
+    return (await this.connection.run('generation', this.keys.control, epoch, ...pairs)) === 'raised';
   }
 
   /** Leaves a nonce for the next beat. */
@@ -240,21 +271,6 @@ export class CacheStore {
   async echo(writer: string, partition: number, number: number, partitions: number): Promise<number> {
     const key = this.keys.beat(writer);
     return Number(await this.connection.run('echo', key, partition, number, partitions, this.keys.echo));
-  }
-
-  /** The position up to which a feed is settled, as the feed itself wrote it; null when unknown. */
-  async feedPosition(feed: string): Promise<Readonly<Record<string, string>> | null> {
-    const flat = (await this.connection.call('HGETALL', this.keys.feed(feed))) as string[];
-    if (flat.length === 0) return null;
-    return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]!]] : [])));
-  }
-
-  async rememberFeedPosition(feed: string, position: Readonly<Record<string, string>>): Promise<void> {
-    await this.connection.call('HSET', this.keys.feed(feed), ...Object.entries(position).flat());
-  }
-
-  async forgetFeedPosition(feed: string): Promise<void> {
-    await this.connection.call('DEL', this.keys.feed(feed));
   }
 
   async reportProcess(record: ProcessRecord): Promise<void> {
@@ -292,25 +308,6 @@ export class CacheStore {
 
 const WAIT = Buffer.from('wait');
 const PRESENT = Buffer.from('present');
-
-const tableFields = ({ table, generation, digest }: TableState): [string, string] => [
-  TABLE_FIELD + table,
-  `${generation} ${digest ?? NOT_CACHEABLE}`,
-];
-
-function tableControl(
-  incarnation: string | null,
-  epoch: string | null,
-  state: string | null,
-): TableControl | null {
-  if (incarnation === null || epoch === null || state === null) return null;
-  const [generation, digest] = state.split(' ') as [string, string];
-  return {
-    stamp: `${incarnation} ${epoch} ${generation}`,
-    incarnation,
-    digest: digest === NOT_CACHEABLE ? null : digest,
-  };
-}
 
 function entryOf(body: Buffer | null, meta: Buffer | null): Entry | null {
   if (body === null || meta === null) return null;

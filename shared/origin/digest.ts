@@ -1,3 +1,5 @@
+import { schemasIn } from '../resources/table-facts.ts';
+
 /**
  * The digest of a table's definition and publication: one text for all that shapes what a row looks like or
  * whether its changes are announced, each catalog row with its xmin, so that a drop and re-add between two looks
@@ -79,8 +81,8 @@ export const TABLE_DIGESTS = `(
       select q, concat_ws('.', 'pr', pr.oid, pr.xmin)
         from rels join pg_publication_rel pr on rels.oid = pr.prrelid join pub on pub.oid = pr.prpubid
       union all
-      select q, concat_ws('.', 'pn', pn.oid, pn.xmin)
-        from root join pg_publication_namespace pn on root.relnamespace = pn.pnnspid join pub on pub.oid = pn.pnpubid
+      select q, concat_ws('.', 'pn', pn.entry, pn.xmin)
+        from pub cross join lateral (${schemasIn('pub.oid')}) pn join root on root.relnamespace = pn.schema
     ) facts group by q
   ) digests
 )`;

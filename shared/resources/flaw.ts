@@ -15,3 +15,7 @@ export interface Failure extends Flaw {
 
 export const failureText = ({ resource, table, expected, came, mend }: Failure): string =>
   `${resource} (table ${table}): expected ${expected}, found ${came}\n      ${mend}`;
+
+/** The statement that mends it; null where only an edit does, or something has to be filled in first. */
+export const sqlOf = ({ mend }: Flaw): string | null =>
+  mend.endsWith(';') && !mend.includes('…') ? mend.slice(0, -1) : null;

@@ -30,11 +30,26 @@ export function resolveCatalog(
   shapes: readonly TableShape[],
   facts: readonly TableFacts[],
 ): Catalog {
-  const database = { shapes, facts };
-  return config ? declared(config, database) : everything(database);
+  const { resources, failures } = examineResources(config, { shapes, facts });
+  const isFatal = failures.length > 0 && (config !== null || resources.length === 0);
+  if (isFatal) throw badResources(failures);
+  return catalogOf(
+    resources,
+    failures.map(failure => `not served: ${failureText(failure)}`),
+  );
 }
 
-function declared(config: FreshetConfig, database: Database): Catalog {
+export interface Examined {
+  readonly resources: readonly Resource[];
+  /** What is in the way of the others. */
+  readonly failures: readonly Failure[];
+}
+
+/** The same question without a verdict: what can be served, and what is in the way of the rest. */
+export const examineResources = (config: FreshetConfig | null, database: Database): Examined =>
+  config ? declared(config, database) : everything(database);
+
+function declared(config: FreshetConfig, database: Database): Examined {
   const resources: Resource[] = [];
   const failures: Failure[] = [];
   for (const [name, declaration] of Object.entries(config.resources)) {
@@ -42,11 +57,10 @@ function declared(config: FreshetConfig, database: Database): Catalog {
     if (found.resource) resources.push(found.resource);
     failures.push(...found.flaws.map(flaw => ({ resource: name, table: declaration.table, ...flaw })));
   }
-  if (failures.length > 0) throw badResources(failures);
-  return catalogOf(resources, []);
+  return { resources, failures };
 }
 
-function everything(database: Database): Catalog {
+function everything(database: Database): Examined {
   const resources: Resource[] = [];
   const failures: Failure[] = [];
   for (const { schema, name, oid } of database.shapes) {
@@ -58,11 +72,7 @@ function everything(database: Database): Catalog {
     if (found.resource) resources.push(found.resource);
     failures.push(...found.flaws.map(flaw => ({ resource: name, table: name, ...flaw })));
   }
-  if (resources.length === 0 && failures.length > 0) throw badResources(failures);
-  return catalogOf(
-    resources,
-    failures.map(failure => `not served: ${failureText(failure)}`),
-  );
+  return { resources, failures };
 }
 
 function badResources(failures: readonly Failure[]): FreshetError {

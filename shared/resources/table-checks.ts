@@ -3,6 +3,9 @@ import type { Flaw } from './flaw.ts';
 import type { TableShape } from './resource.ts';
 import { PUBLICATION, type RowHolder, type TableFacts } from './table-facts.ts';
 
+/** What a table is expected to be that nothing announces at all. */
+export const PUBLISHED = `the table in the publication ${PUBLICATION}`;
+
 /**
  * Whether every change of a table's rows is sure to reach us under the key we cache them by. Each check stands for
  * rows that would otherwise be stale for ever without anybody noticing.
@@ -157,7 +160,7 @@ function checkPublication(facts: TableFacts): Flaw[] {
     const mend = facts.publicationExists
       ? `alter publication ${PUBLICATION} add table ${target};`
       : `create publication ${PUBLICATION} for table ${target} with (publish_via_partition_root = true);`;
-    return [{ expected: `the table in the publication ${PUBLICATION}`, came: 'it is not', mend }];
+    return [{ expected: PUBLISHED, came: 'it is not', mend }];
   }
   const flaws: Flaw[] = [];
   if (published.missing.length > 0) {

@@ -55,7 +55,7 @@ export interface TableFacts extends RowHolder {
 
 export const PUBLICATION = 'freshet';
 
-/** Facts of tables by oid, in one statement; as the connected role sees them. Needs Postgres 15 or newer. */
+/** Facts of tables by oid, in one statement; as the connected role sees them. */
 export async function tableFacts(
   query: Query,
   shapes: readonly Pick<TableShape, 'oid'>[],
@@ -63,6 +63,23 @@ export async function tableFacts(
   const { rows } = await query(FACTS, [JSON.stringify(shapes.map(shape => shape.oid)), PUBLICATION]);
   return rows.map(row => JSON.parse(row.facts as string) as TableFacts);
 }
+
+/**
+ * SQL of the schemas that are in a publication as a whole: `schema`, and `entry` with `xmin`, which are others when
+ * one is taken out and put back. Their own catalog came with Postgres 15; who depends on a publication is written
+ * down in every version. Begins with what depends on the publication, whatever the planner thinks (`offset 0`), and
+ * leaves out its tables, which may be thousands.
+ */
+export const schemasIn = (publication: string): string => `
+  select s.refobjid as schema, d.objid as entry, d.xmin
+  from (
+    select classid, objid, xmin from pg_catalog.pg_depend
+    where refclassid = 'pg_catalog.pg_publication'::regclass and refobjid = ${publication}
+      and classid <> 'pg_catalog.pg_publication_rel'::regclass
+    offset 0
+  ) d
+  join pg_catalog.pg_depend s on s.classid = d.classid and s.objid = d.objid
+  where s.refclassid = 'pg_catalog.pg_namespace'::regclass`;
 
 const holder = (relation: string): string => `
   'name', (select format('%I.%I', nspname, ${relation}.relname) from pg_catalog.pg_namespace where oid = ${relation}.relnamespace),
@@ -118,14 +135,15 @@ const FACTS = `
           case when not p.pubinsert then 'insert' end, case when not p.pubupdate then 'update' end,
           case when not p.pubdelete then 'delete' end, case when not p.pubtruncate then 'truncate' end
         ], null),
-        'hasRowFilter', coalesce(r.prqual is not null, false),
-        'hasColumnList', coalesce(r.prattrs is not null, false),
+        -- Postgres 14 knows neither, nor their columns.
+        'hasRowFilter', to_jsonb(r) ->> 'prqual' is not null,
+        'hasColumnList', to_jsonb(r) ->> 'prattrs' is not null,
         'viaRoot', p.pubviaroot
       )
       from pg_catalog.pg_publication p
       left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
-      where p.pubname = $2 and (p.puballtables or r.oid is not null or exists (
-        select from pg_catalog.pg_publication_namespace s where s.pnpubid = p.oid and s.pnnspid = c.relnamespace
+      where p.pubname = $2 and (p.puballtables or r.oid is not null or c.relnamespace in (
+        select schema from (${schemasIn('p.oid')}) whole
       ))
     ),
     'triggers', coalesce((

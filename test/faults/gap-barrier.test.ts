@@ -5,7 +5,7 @@ import { type Cli, openCli } from '../support/cli.ts';
 import { createDatabase, type TestDatabase } from '../support/database.ts';
 import { type EpochWatch, watchEpochs } from '../support/epochs.ts';
 import { eventually } from '../support/eventually.ts';
-import { epochOf, followGap, gapsClosed, isNotProven, warm } from '../support/gap.ts';
+import { beatsOf, epochOf, followGap, gapsClosed, isNotProven, warm } from '../support/gap.ts';
 import { holdTransaction } from '../support/held-transaction.ts';
 import { type ApiProcess, openWorld, type TestProcess, type World } from '../support/world.ts';
 
@@ -110,9 +110,10 @@ describe('the barrier of a gap', () => {
     await world.fresh(api);
     const position = await eventually(
       'a beat is remembered',
-      () => world.store.feedPosition('wal'),
-      seen => seen?.beatWriter !== undefined,
+      () => world.store.positions.read('wal'),
+      seen => beatsOf(seen).length > 0,
     );
+    const [writer, number] = beatsOf(position).at(-1)!;
     await followGap({
       world,
       api,
@@ -122,7 +123,7 @@ describe('the barrier of a gap', () => {
         world.database.query(
           `select pg_logical_emit_message(false, 'freshet.beat.0', json_build_object('writer', $1::text,
              'number', $2::int, 'incarnation', (select incarnation from freshet.alive))::text, true)`,
-          [position!.beatWriter, Number(position!.beatNumber) + 1_000],
+          [writer, number + 1_000],
         ),
     });
     expect(gapsClosed(worker).at(-1)).toBe('beat-missing');

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { table } from '../../shared/resources/define.ts';
 import { eventually } from '../support/eventually.ts';
-import { epochOf, gapsClosed, isNotProven, warm } from '../support/gap.ts';
+import { beatsOf, epochOf, gapsClosed, isNotProven, warm } from '../support/gap.ts';
 import { type ApiProcess, openWorld, type TestProcess, type World } from '../support/world.ts';
 
 const ROWS = 1_000;
@@ -40,7 +40,7 @@ describe('a worker that is gone', () => {
     const before = await epochOf(world);
     const position = await eventually(
       'a position',
-      () => world.store.feedPosition('wal'),
+      () => world.store.positions.read('wal'),
       seen => seen !== null,
     );
 
@@ -75,7 +75,7 @@ describe('a worker that is gone', () => {
     expect((await api.get(`/stars/${ids.at(-1)}`)).headers['cache-status']).toBe('freshet; hit');
     expect(await epochOf(world)).toBe(before);
     expect(gapsClosed(worker)).toEqual([]);
-    expect((await world.store.feedPosition('wal'))!.lsn).not.toBe(position!.lsn);
+    expect((await world.store.positions.read('wal'))!.lsn).not.toBe(position!.lsn);
   }, 90_000);
 
   test('is taken over from by one that stood by, from its position and under its epoch', async () => {
@@ -127,13 +127,13 @@ describe('a worker that is gone', () => {
     }
     // Killed between remembering how far it is and telling the server: that part of the log comes again.
     for (let round = 1; round <= 3; round += 1) {
-      const last = (await world.store.feedPosition('wal'))!.beatWriter;
+      const [last] = beatsOf(await world.store.positions.read('wal')).at(-1)!;
       await worker.kill();
       worker = await world.worker();
       await eventually(
         'another position is remembered',
-        () => world.store.feedPosition('wal'),
-        seen => seen!.beatWriter !== last,
+        () => world.store.positions.read('wal'),
+        seen => beatsOf(seen).at(-1)?.[0] !== last,
       );
     }
     await worker.kill();

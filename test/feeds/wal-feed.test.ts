@@ -46,7 +46,7 @@ describe('the wal feed', () => {
   beforeAll(async () => {
     world = await openFeedWorld(SCHEMA);
     feed = world.feed();
-    expect(await feed.open(async () => null)).toMatchObject({ cause: 'first-start' });
+    expect(await feed.open(async () => null)).toMatchObject({ gap: { cause: 'first-start' } });
   });
   afterAll(() => world?.close());
 
@@ -216,16 +216,16 @@ describe('the wal feed', () => {
     if (mark?.kind !== 'mark') throw new Error('unreachable');
     await world.client.query('insert into other values (101)');
     await itemsUntil(feed, item => item.kind === 'change' && item.change.keyAfter?.[0] === '101');
-    feed.acknowledge(mark.position);
+    feed.acknowledge(0, mark.position);
     await feed.close();
 
     const again = world.feed();
-    expect(await again.open(async () => feed.positionOf(mark.position))).toBeNull();
+    expect(await again.open(async () => feed.positionOf(0, mark.position))).toMatchObject({ gap: null });
     const items = await itemsUntil(again, item => item.kind === 'change');
     expect(items.flatMap(item => (item.kind === 'change' ? item.change.keyAfter : []))).toEqual(['101']);
     await again.close();
     feed = world.feed();
-    await feed.open(async () => feed.positionOf(mark.position));
+    await feed.open(async () => feed.positionOf(0, mark.position));
   });
 
   test('moves its slot no further than what was acknowledged, while keep-alives are answered', async () => {
@@ -259,12 +259,12 @@ describe('the wal feed', () => {
       () => readSlot(world.pool, world.slot),
       seen => seen?.activePid === null,
     );
-    expect(await feed.open(async () => feed.positionOf(slot!.confirmedLsn!))).toBeNull();
+    expect(await feed.open(async () => feed.positionOf(0, slot!.confirmedLsn!))).toMatchObject({ gap: null });
   });
 
   test('stands by while another worker holds the slot, and takes over where that one stopped', async () => {
     const second = world.feed();
-    const position = feed.positionOf((await readSlot(world.pool, world.slot))!.confirmedLsn!);
+    const position = feed.positionOf(0, (await readSlot(world.pool, world.slot))!.confirmedLsn!);
     let isOpen = false;
     const opening = second
       .open(async () => position)
@@ -276,7 +276,7 @@ describe('the wal feed', () => {
     await itemsUntil(feed, item => item.kind === 'change' && item.change.keyAfter?.[0] === '5000');
     expect(isOpen).toBe(false);
     await feed.close();
-    expect(await opening).toBeNull();
+    expect(await opening).toMatchObject({ gap: null });
     const items = await itemsUntil(
       second,
       item => item.kind === 'change' && item.change.keyAfter?.[0] === '5000',

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { isPortFree } from '../../cli/local/ports.ts';
+import { isPortFree } from '../../shared/local/ports.ts';
 import { createDatabase } from '../support/database.ts';
 import { eventually } from '../support/eventually.ts';
 import { areGone, Instance, pidsOf } from '../support/instance.ts';
@@ -122,23 +122,23 @@ describe('npm start', () => {
 
   test('processes and stores that die are started again, and run.json follows', async () => {
     const before = freshet.run();
-    const { api, worker, cacheRedis } = before.pids;
-    for (const pid of [api[0]!, worker!, cacheRedis!]) process.kill(pid, 'SIGKILL');
+    const { api, workers, cacheRedis } = before.pids;
+    for (const pid of [api[0]!, workers[0]!, cacheRedis!]) process.kill(pid, 'SIGKILL');
     const after = await eventually(
       'everything runs again',
       () => freshet.run(),
       ({ pids }) =>
         pids.api.length === 1 &&
         pids.api[0] !== api[0] &&
-        pids.worker !== worker &&
-        pids.worker !== null &&
+        pids.workers.length === 1 &&
+        pids.workers[0] !== workers[0] &&
         pids.cacheRedis !== cacheRedis &&
         pids.cacheRedis !== null,
       30_000,
     );
     expect(after).toMatchObject({ api: before.api, cacheRedisUrl: before.cacheRedisUrl });
     expect(await city(after.api)).toMatchObject({ name: 'Paris' });
-    expect(areGone([api[0]!, worker!, cacheRedis!])).toBe(true);
+    expect(areGone([api[0]!, workers[0]!, cacheRedis!])).toBe(true);
   }, 60_000);
 
   test('Ctrl-C stops everything, and nothing is lost', async () => {
@@ -181,7 +181,7 @@ describe('npm start', () => {
 
   test('a second Ctrl-C does not wait for what hangs, and the data is there afterwards', async () => {
     const run = freshet.run();
-    process.kill(run.pids.worker!, 'SIGSTOP');
+    process.kill(run.pids.workers[0]!, 'SIGSTOP');
     process.kill(-freshet.pid, 'SIGINT');
     await eventually(
       'it stops',
@@ -243,7 +243,7 @@ describe('npm start', () => {
 
   test('a stop that takes its time is no second wish', async () => {
     const run = await freshet.up();
-    process.kill(run.pids.worker!, 'SIGSTOP');
+    process.kill(run.pids.workers[0]!, 'SIGSTOP');
     process.kill(freshet.pid, 'SIGTERM');
     await eventually(
       'the API has stopped, and the worker is waited for',
@@ -257,7 +257,7 @@ describe('npm start', () => {
       () => performance.now() - began,
       ms => ms > 1_000,
     );
-    process.kill(run.pids.worker!, 'SIGCONT');
+    process.kill(run.pids.workers[0]!, 'SIGCONT');
     expect(await freshet.ended()).toBe(0);
     expect(freshet.printed).not.toContain('at once');
     expect(areGone(pidsOf(run))).toBe(true);

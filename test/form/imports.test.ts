@@ -9,7 +9,7 @@ interface Rule {
   readonly isBrokenBy: (file: string, taken: Import) => boolean;
 }
 
-const areas = ['api', 'workers', 'shared', 'observability', 'cli'] as const;
+const areas = ['api', 'workers', 'connectors', 'shared', 'observability', 'cli'] as const;
 const areaOf = (path: string): string => path.split('/')[0]!;
 const isIn = (path: string, ...folders: readonly string[]): boolean =>
   folders.some(folder => path === folder || path.startsWith(`${folder}/`));
@@ -46,11 +46,16 @@ const rules: readonly Rule[] = [
         (areaOf(file) === 'workers' && areaOf(target) === 'api')),
   },
   {
+    name: 'connectors import only themselves and shared',
+    isBrokenBy: (file, { isInternal, target }) =>
+      areaOf(file) === 'connectors' && isInternal && !['connectors', 'shared'].includes(areaOf(target)),
+  },
+  {
     name: 'nothing but cli imports cli',
     isBrokenBy: (file, { isInternal, target }) =>
       isInternal &&
       areaOf(target) === 'cli' &&
-      ['api', 'workers', 'shared', 'observability'].includes(areaOf(file)),
+      ['api', 'workers', 'connectors', 'shared', 'observability'].includes(areaOf(file)),
   },
   {
     name: 'only main.ts and context.ts import observability',
@@ -67,6 +72,7 @@ const rules: readonly Rule[] = [
   },
   homeOf(['pg', 'pg-copy-streams'], 'shared/origin', 'workers/feed', 'cli/local', 'cli/demo'),
   homeOf(['ioredis'], 'shared/cache', 'shared/queue'),
+  homeOf(['kafkajs'], 'connectors/kafka-client.ts'),
   homeOf(['bullmq'], 'shared/queue'),
   homeOf(['@bull-board/api', '@bull-board/express'], 'api/admin'),
   {

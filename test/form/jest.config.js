@@ -1,5 +1,5 @@
 /** The form of the source: needs no servers. */
 import base from '../../jest.config.js';
 
-const { globalSetup, globalTeardown, ...rest } = base;
-export default { ...rest, rootDir: '../..', testMatch: ['<rootDir>/test/form/**/*.test.ts'] };
+const { globalSetup, globalTeardown, ...rest } = base.projects[0];
+export default { ...rest, testMatch: ['<rootDir>/test/form/**/*.test.ts'] };

@@ -1,12 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
+import { CacheConnection } from '../../shared/cache/connection.ts';
+import { FeedPositions } from '../../shared/cache/feed-positions.ts';
+import { silentObserver } from '../../shared/observe.ts';
 import { keysOf } from '../../shared/resources/keys.ts';
 import { eventually } from '../support/eventually.ts';
 import { namespace } from '../support/namespace.ts';
 import { answersOf, loadScripts, type Scripts } from '../support/scripts.ts';
 import { BeatsModel } from './beats-model.ts';
 import { ControlModel } from './control-model.ts';
+import { PositionModel } from './position-model.ts';
 
 /** As with the records of rows: sequences at random, on a real Redis and on a model, and the same answers. */
 const RUNS = 10_000;
@@ -39,33 +43,104 @@ const sequenceOf = <T>(command: fc.Arbitrary<T>): fc.Arbitrary<T[]> =>
 
 describe('control', () => {
   const run = fc.constantFrom('run1', 'run1', 'run2');
-  const tables = fc.uniqueArray(
-    fc.tuple(fc.constantFrom('t:users', 't:billing.invoices', 't:teams'), fc.constantFrom('g1 d1', 'g2 -')),
-    { selector: ([field]) => field },
+  const table = fc.constantFrom('t:users', 't:billing.invoices', 't:teams');
+  const generation = fc.constantFrom('g1', 'g2');
+  const worker = fc.constantFrom('w1', 'w2');
+  const tables = fc.uniqueArray(fc.tuple(table, generation, fc.constantFrom('d1', '-')), {
+    selector: ([field]) => field,
+  });
+  const doubted = fc.uniqueArray(fc.tuple(table, generation, fc.constant(null)), {
+    selector: ([field]) => field,
+    minLength: 1,
+  });
+  /** Which of the epochs before, counted backwards: most often the last one that was tried. */
+  const before = fc.oneof(
+    { weight: 3, arbitrary: fc.constant(0) },
+    { weight: 1, arbitrary: fc.integer({ min: 1, max: 3 }) },
   );
-  const epoch = fc.constantFrom('e1', 'e2', 'e3');
   const command = fc.oneof(
-    { weight: 3, arbitrary: fc.record({ do: fc.constant('adopt' as const), run, epoch }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('adopt' as const), run }) },
     {
-      weight: 3,
+      weight: 4,
       arbitrary: fc.record({
         do: fc.constant('epoch' as const),
         run,
-        epoch,
         incarnation: fc.constantFrom('', 'i1', 'i2'),
+        closes: fc.option(before),
         tables,
       }),
     },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('claim' as const), worker }) },
     {
-      weight: 3,
-      arbitrary: fc.record({
-        do: fc.constant('generation' as const),
-        epoch,
-        tables: tables.filter(some => some.length > 0),
-      }),
+      weight: 4,
+      arbitrary: fc.oneof(
+        fc.record({
+          do: fc.constant('generation' as const),
+          under: before,
+          worker: fc.option(worker),
+          tables: tables.filter(some => some.length > 0),
+        }),
+        fc.record({
+          do: fc.constant('generation' as const),
+          under: before,
+          worker: fc.constant(null),
+          tables: doubted,
+        }),
+      ),
     },
     { weight: 1, arbitrary: fc.constant({ do: 'lose' as const }) },
   );
+  type Command = typeof command extends fc.Arbitrary<infer T> ? T : never;
+
+  /** Commands with the epochs they speak of by name: no epoch is ever used twice. */
+  function* inFull(commands: readonly Command[]) {
+    const epochs: string[] = [];
+    const named = (back: number): string => epochs.at(-1 - back) ?? 'none of them';
+    for (const [i, one] of commands.entries()) {
+      const epoch = `e${i}`;
+      if (one.do === 'generation') yield { ...one, under: named(one.under) };
+      else if (one.do === 'epoch') {
+        yield { ...one, epoch, closes: one.closes === null ? null : named(one.closes) };
+      } else if (one.do === 'adopt') yield { ...one, epoch };
+      else yield one;
+      if (one.do === 'epoch' || one.do === 'adopt') epochs.push(epoch);
+    }
+  }
+  type FullCommand = ReturnType<typeof inFull> extends Generator<infer T> ? T : never;
+
+  const pairs = (states: readonly (readonly [string, string, string | null])[]): string[] =>
+    states.flatMap(([field, raised, digest]) => [field, `${raised} ${digest ?? '='}`]);
+
+  function stage(pipeline: ReturnType<Redis['pipeline']>, control: string, one: FullCommand): void {
+    if (one.do === 'adopt') scripts.stage(pipeline, 'adopt', control, one.run, one.epoch);
+    else if (one.do === 'epoch') {
+      const closed = one.closes === null ? [] : ['closed', one.epoch];
+      const rest = [one.incarnation, one.closes ?? '', ...closed, ...pairs(one.tables)];
+      scripts.stage(pipeline, 'epoch', control, one.epoch, one.run, ...rest);
+    } else if (one.do === 'generation') {
+      const under = one.worker === null ? one.under : `${one.under} ${one.worker}`;
+      scripts.stage(pipeline, 'generation', control, under, ...pairs(one.tables));
+    } else if (one.do === 'claim') pipeline.hset(control, 'worker', one.worker);
+    else pipeline.del(control);
+  }
+
+  /** What the command answers; undefined where nothing was decided. */
+  function onModel(model: ControlModel, one: FullCommand): string | undefined {
+    switch (one.do) {
+      case 'adopt':
+        return model.adopt(one.run, one.epoch);
+      case 'epoch': {
+        const states = one.tables.map(([field, ...state]) => [field, state.join(' ')] as const);
+        return model.epoch(one.epoch, one.run, one.incarnation, one.closes, states);
+      }
+      case 'generation':
+        return model.generation(one.under, one.worker, one.tables);
+      case 'claim':
+        return void model.claim(one.worker);
+      case 'lose':
+        return void model.lose();
+    }
+  }
 
   test(`answers as the model does, in ${RUNS} sequences`, async () => {
     await fc.assert(
@@ -73,39 +148,95 @@ describe('control', () => {
         sequence += 1;
         const { control } = keysOf(`${keys.namespace}:${sequence}`);
         const pipeline = scripts.redis.pipeline();
-        for (const one of commands) {
-          if (one.do === 'adopt') scripts.stage(pipeline, 'adopt', control, one.run, one.epoch);
-          else if (one.do === 'epoch') {
-            const rest = [one.incarnation, ...one.tables.flat()];
-            scripts.stage(pipeline, 'epoch', control, one.epoch, one.run, ...rest);
-          } else if (one.do === 'generation') {
-            scripts.stage(pipeline, 'generation', control, one.epoch, ...one.tables.flat());
-          } else pipeline.del(control);
+        const full = [...inFull(commands)];
+        for (const one of full) {
+          stage(pipeline, control, one);
           pipeline.hgetall(control).pttl(control);
         }
         const answers = await answersOf(pipeline.unlink(control));
         const model = new ControlModel();
-        for (const [i, one] of commands.entries()) {
+        for (const [i, one] of full.entries()) {
           const [answer, fields, expiry] = answers.slice(3 * i, 3 * i + 3);
-          if (one.do === 'lose') model.lose();
-          else {
-            const expected =
-              one.do === 'adopt'
-                ? model.adopt(one.run, one.epoch)
-                : one.do === 'epoch'
-                  ? model.epoch(one.epoch, one.run, one.incarnation, one.tables)
-                  : model.generation(one.epoch, one.tables);
+          const expected = onModel(model, one);
+          if (expected !== undefined) {
             count(`${one.do} ${expected}`);
+            if (one.do === 'epoch' && one.closes !== null) count(`closing ${expected}`);
             expect(answer).toBe(expected);
           }
           expect(fields).toEqual(model.fields());
+          const { epoch, closed } = fields as Record<string, string>;
+          count(model.isClosed ? 'closed' : 'open');
+          expect(epoch !== undefined && epoch === closed).toBe(model.isClosed);
           expect(expiry).toBe(Object.keys(model.fields()).length > 0 ? -1 : -2);
         }
       }),
       { numRuns: RUNS },
     );
-    const answers = ['adopt known', 'adopt adopted', 'epoch raised', 'epoch other_run'];
-    expect(rarest(...answers, 'generation raised', 'generation other_epoch')).toBeGreaterThan(RUNS / 20);
+    const answers = ['adopt known', 'adopt adopted', 'epoch raised', 'epoch other_run', 'epoch other_epoch'];
+    const raised = ['generation raised', 'generation other_epoch', 'closing raised', 'closing other_epoch'];
+    expect(rarest(...answers, ...raised, 'closed', 'open')).toBeGreaterThan(RUNS / 20);
+  }, 60_000);
+});
+
+describe('a position', () => {
+  const worker = fc.constantFrom('w1', 'w1', 'w2');
+  const command = fc.oneof(
+    { weight: 3, arbitrary: fc.record({ do: fc.constant('take' as const), worker }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        do: fc.constant('remember' as const),
+        worker,
+        position: fc.dictionary(fc.constantFrom('lsn', 'epoch', 'beats'), fc.string({ maxLength: 5 }), {
+          minKeys: 1,
+          noNullPrototype: true,
+        }),
+      }),
+    },
+    { weight: 1, arbitrary: fc.constant({ do: 'forget' as const }) },
+  );
+  /** Each step waits for the one before: taking over is several commands. */
+  const SEQUENCES = RUNS / 10;
+
+  test(`moves as the model says, in ${SEQUENCES} sequences`, async () => {
+    const connection = new CacheConnection({
+      url,
+      controlKey: keys.control,
+      commandTimeoutMs: 2_000,
+      observer: silentObserver,
+    });
+    await connection.open();
+    const positions = new FeedPositions(connection, keys);
+    try {
+      await fc.assert(
+        fc.asyncProperty(sequenceOf(command), async commands => {
+          sequence += 1;
+          const record = `kafka:${sequence}`;
+          const model = new PositionModel();
+          for (const one of commands) {
+            if (one.do === 'take') {
+              const expected = model.take(one.worker);
+              count(expected ? 'taken' : 'nothing to take');
+              expect(await positions.take(record, one.worker)).toEqual(expected);
+            } else if (one.do === 'remember') {
+              const expected = model.remember(one.worker, one.position);
+              count(expected);
+              expect(await positions.remember(record, one.position, one.worker)).toBe(
+                expected === 'remembered',
+              );
+            } else {
+              model.forget();
+              await positions.forget(record);
+            }
+            expect(await positions.read(record)).toEqual(model.fields());
+          }
+        }),
+        { numRuns: SEQUENCES },
+      );
+      expect(rarest('taken', 'nothing to take', 'remembered', 'superseded')).toBeGreaterThan(SEQUENCES / 20);
+    } finally {
+      await connection.close();
+    }
   }, 60_000);
 });
 

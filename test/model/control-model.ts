@@ -2,6 +2,9 @@
 export class ControlModel {
   #run: string | null = null;
   #epoch: string | null = null;
+  #worker: string | null = null;
+  /** The last epoch that closed a gap, whether it still stands or not. */
+  #closed: string | null = null;
   readonly #others = new Map<string, string>();
 
   /** A server that is not the one known, or that has no epoch, is believed under a new epoch only. */
@@ -12,14 +15,20 @@ export class ControlModel {
     return 'adopted';
   }
 
-  /** A new epoch, for the server it was meant for, also where its record was lost. An empty incarnation leaves the one that stands. */
+  /**
+   * A new epoch, for the server it was meant for, also where its record was lost. An empty incarnation leaves the one
+   * that stands. `closes`: the epoch with which a gap began; it is closed only if nothing came up since.
+   */
   epoch(
     epoch: string,
     run: string,
     incarnation: string,
+    closes: string | null,
     tables: readonly (readonly [field: string, value: string])[],
-  ): 'raised' | 'other_run' {
+  ): 'raised' | 'other_run' | 'other_epoch' {
     if (this.#run !== null && this.#run !== run) return 'other_run';
+    if (closes !== null && closes !== this.#epoch) return 'other_epoch';
+    if (closes !== null) this.#closed = epoch;
     this.#run = run;
     this.#epoch = epoch;
     if (incarnation !== '') this.#others.set('incarnation', incarnation);
@@ -27,13 +36,31 @@ export class ControlModel {
     return 'raised';
   }
 
-  /** New generations of tables, by somebody who works under the epoch that stands. */
+  /** Somebody leads from now on. */
+  claim(worker: string): void {
+    this.#worker = worker;
+  }
+
+  /** Whether the epoch that stands is one under which something may be proven. */
+  get isClosed(): boolean {
+    return this.#epoch !== null && this.#epoch === this.#closed;
+  }
+
+  /**
+   * New generations of tables, by somebody who works under the epoch that stands: as their definitions are, by whoever
+   * leads; or of tables in doubt, by anybody, and these are then cached or not as they were before.
+   */
   generation(
     epoch: string,
-    tables: readonly (readonly [field: string, value: string])[],
+    worker: string | null,
+    tables: readonly (readonly [field: string, generation: string, digest: string | null])[],
   ): 'raised' | 'other_epoch' {
     if (this.#epoch !== epoch) return 'other_epoch';
-    for (const [field, value] of tables) this.#others.set(field, value);
+    if (worker !== null && worker !== this.#worker) return 'other_epoch';
+    for (const [field, generation, digest] of tables) {
+      const state = digest ?? this.#others.get(field)?.split(' ')[1];
+      if (state !== undefined) this.#others.set(field, `${generation} ${state}`);
+    }
     return 'raised';
   }
 
@@ -41,6 +68,8 @@ export class ControlModel {
   lose(): void {
     this.#run = null;
     this.#epoch = null;
+    this.#worker = null;
+    this.#closed = null;
     this.#others.clear();
   }
 
@@ -48,6 +77,8 @@ export class ControlModel {
     return {
       ...(this.#run !== null && { run: this.#run }),
       ...(this.#epoch !== null && { epoch: this.#epoch }),
+      ...(this.#worker !== null && { worker: this.#worker }),
+      ...(this.#closed !== null && { closed: this.#closed }),
       ...Object.fromEntries(this.#others),
     };
   }

@@ -35,7 +35,7 @@ export function openCli(world: World): Cli {
     pids: {
       supervisor: process.pid,
       api: [],
-      worker: null,
+      workers: [],
       postgres: null,
       cacheRedis: null,
       queueRedis: null,

@@ -16,6 +16,10 @@ export const warm = (api: ApiProcess, path: string): Promise<HttpAnswer> =>
 /** Empty while there is none. */
 export const epochOf = async (world: World): Promise<string> => (await world.store.control())?.epoch ?? '';
 
+/** Writers of beats that a position remembers, each with the number of its last settled one; the newest stands last. */
+export const beatsOf = (position: Readonly<Record<string, string>> | null): [string, number][] =>
+  JSON.parse(position?.beats ?? '[]') as [string, number][];
+
 const isWaiting =
   (cause: GapCause, pid: number) =>
   ({ role, gap, waitingFor }: ProcessRecord): boolean =>

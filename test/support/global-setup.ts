@@ -1,10 +1,15 @@
+import { type ChainHost, hostKafkaChain } from './kafka-chain.ts';
 import { startPostgres, startRedis, type TestServer } from './servers.ts';
 
 declare global {
   var testServers: TestServer[];
+  var testChain: ChainHost;
 }
 
-/** One Postgres and two Redis for the whole run; test files take a database and a namespace of their own. */
+/**
+ * One Postgres and two Redis for the whole run; test files take a database and a namespace of their own. Kafka and
+ * Connect start when the first file asks for them.
+ */
 export default async function globalSetup(): Promise<void> {
   const starts = await Promise.allSettled([startPostgres(), startRedis('cache'), startRedis('queue')]);
   globalThis.testServers = starts.flatMap(start => (start.status === 'fulfilled' ? [start.value] : []));
@@ -17,4 +22,6 @@ export default async function globalSetup(): Promise<void> {
   process.env.TEST_POSTGRES_URL = postgres!.url;
   process.env.TEST_CACHE_REDIS_URL = cache!.url;
   process.env.TEST_QUEUE_REDIS_URL = queue!.url;
+  globalThis.testChain = await hostKafkaChain();
+  process.env.TEST_KAFKA_CHAIN_URL = globalThis.testChain.url;
 }

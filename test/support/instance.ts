@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RunRecord } from '../../cli/data-folder.ts';
-import { freePort } from '../../cli/local/ports.ts';
-import { markOf } from '../../cli/local/processes.ts';
+import { freePort } from '../../shared/local/ports.ts';
+import { markOf } from '../../shared/local/processes.ts';
 import { eventually } from './eventually.ts';
 
 const home = fileURLToPath(new URL('../..', import.meta.url));

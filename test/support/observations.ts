@@ -34,6 +34,8 @@ const SAMPLES: { readonly [T in Observation['type']]: Extract<Observation, { typ
     key: '42',
     times: { committedMs: at, receivedMs: at + 1, appliedMs: at + 3, settledMs: at + 7 },
   },
+  'connector.state': { type: 'connector.state', connector: 'freshet', state: 'RUNNING', trace: null },
+  'slot.checked': { type: 'slot.checked', slot: 'freshet_wal', status: 'reserved', retainedBytes: 1 },
   'change.unreadable': { type: 'change.unreadable', feed: 'wal', table: 'users', error: new Error('short') },
   'beat.sent': { type: 'beat.sent', number: 7 },
   'beat.echoed': { type: 'beat.echoed', number: 7, durationMs: 4 },

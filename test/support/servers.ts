@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { chmod } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startLocalPostgres } from '../../cli/local/postgres.ts';
+import { type PostgresInstallation, startLocalPostgres } from '../../cli/local/postgres.ts';
 import { forgetCluster } from '../../cli/local/postgres-folder.ts';
 import { type RedisRole, startLocalRedis } from '../../cli/local/redis.ts';
 import { redisBinary } from '../../cli/local/redis-binary.ts';
-import type { LocalServer } from '../../cli/local/server-process.ts';
+import type { LocalServer } from '../../shared/local/server-process.ts';
 
 /** A server that a test owns: it may kill it, and start it again on the same address and the same data. */
 export interface TestServer {
@@ -30,9 +30,15 @@ export interface TestServerOptions {
   readonly settings?: Readonly<Record<string, string | number>>;
 }
 
+export interface TestPostgresOptions extends TestServerOptions {
+  /** Another version than the product's own. */
+  readonly installation?: PostgresInstallation;
+}
+
 const password = 'test';
 
-async function own(
+/** A server in a temporary folder of its own; `start` starts it there, the first time and every time after. */
+export async function ownServer(
   kind: string,
   start: (folder: string, logFile: string, port: number | undefined) => Promise<LocalServer>,
   forget: (folder: string) => void = () => {},
@@ -83,8 +89,8 @@ async function own(
 }
 
 /** A Postgres of its own, superuser `postgres` without password, database `postgres`; `wal_level=logical`. */
-export const startPostgres = (options: TestServerOptions = {}): Promise<TestServer> =>
-  own(
+export const startPostgres = (options: TestPostgresOptions = {}): Promise<TestServer> =>
+  ownServer(
     'postgres',
     (folder, logFile, port) =>
       startLocalPostgres({
@@ -93,6 +99,7 @@ export const startPostgres = (options: TestServerOptions = {}): Promise<TestServ
         port,
         password: null,
         sync: false,
+        ...(options.installation && { installation: options.installation }),
         settings: {
           max_replication_slots: 50,
           max_wal_senders: 50,
@@ -108,7 +115,7 @@ export const startPostgres = (options: TestServerOptions = {}): Promise<TestServ
 
 /** A Redis of its own, set up as the product's for that role. */
 export const startRedis = (role: RedisRole, options: TestServerOptions = {}): Promise<TestServer> =>
-  own(`${role}-redis`, (folder, logFile, port) =>
+  ownServer(`${role}-redis`, (folder, logFile, port) =>
     startLocalRedis({
       role,
       binary: redisBinary(line => process.stderr.write(`${line}\n`)),

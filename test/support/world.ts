@@ -15,6 +15,7 @@ import type { FreshetConfig } from '../../shared/resources/define.ts';
 import { keysOf } from '../../shared/resources/keys.ts';
 import { createDatabase, type TestDatabase } from './database.ts';
 import { eventually } from './eventually.ts';
+import { type KafkaWorld, type KafkaWorldOptions, openKafkaWorld } from './kafka-world.ts';
 import { namespace as newNamespace } from './namespace.ts';
 
 export interface HttpAnswer {
@@ -54,6 +55,9 @@ export interface WorldOptions {
   /** Statement that makes the publication, instead of one for all tables. */
   readonly publication?: string;
   readonly env?: Record<string, string>;
+  /** Where changes come from; TEST_FEED unless given, straight from the log unless that is set. */
+  readonly feed?: 'wal' | 'kafka';
+  readonly kafka?: Pick<KafkaWorldOptions, 'chain' | 'partitions'>;
 }
 
 /** A database, a namespace and the processes of one Freshet, all the test's own. */
@@ -61,6 +65,8 @@ export interface World {
   readonly database: Pick<TestDatabase, 'url' | 'query' | 'connect'>;
   readonly namespace: string;
   readonly slot: string;
+  /** Null where changes come straight from the log. */
+  readonly kafka: KafkaWorld | null;
   readonly cacheUrl: string;
   readonly queueUrl: string;
   /** The cache, as the product reads it. */
@@ -87,6 +93,10 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const client = await database.connect();
   await adoptDatabase(client, { apply: true, slot: slotOf(set) });
   if (options.publication === undefined) await database.query(options.schema);
+  const feed = options.feed ?? process.env.TEST_FEED ?? 'wal';
+  const kafka =
+    feed === 'kafka' ? await openKafkaWorld({ ...options.kafka, database, namespace: set }) : null;
+  const slot = kafka?.names.slot ?? slotOf(set);
   const namespace = namespaceOf({ id: '', database: '' }, set);
 
   const configFile = join(folder, 'config.mjs');
@@ -99,6 +109,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     QUEUE_REDIS_URL: queueUrl,
     FRESHET_NAMESPACE: set,
     FRESHET_CONFIG: options.config ? configFile : 'none',
+    ...kafka?.env,
     ...options.env,
   };
 
@@ -125,7 +136,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   return {
     database,
     namespace,
-    slot: slotOf(set),
+    slot,
+    kafka,
     cacheUrl,
     queueUrl,
     store,
@@ -155,7 +167,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       await Promise.all(processes.map(one => one.kill()));
       await connection.close();
       await client.end().catch(() => {});
-      await dropSlot(database, slotOf(set));
+      await kafka?.close();
+      await dropSlot(database, slot);
       if ('drop' in database) await (database as TestDatabase).drop();
       rmSync(folder, { recursive: true, force: true });
     },

@@ -36,11 +36,13 @@ describe('settings', () => {
       redisUrl: null,
       queueRedisUrl: null,
       feed: 'wal',
+      workerProcesses: 1,
       maxStalenessMs: 1000,
       namespace: null,
       operatorToken: null,
       kafkaBrokers: null,
       connectUrl: null,
+      kafkaPartitions: 4,
     });
   });
 
@@ -92,14 +94,45 @@ describe('settings', () => {
     expect(refusal({ FRESHET_API_PORT: '3001' })).toContain('both 3001');
   });
 
-  test('the kafka feed is refused by name', () => {
-    expect(refusal({ FRESHET_FEED: 'kafka' })).toContain('this version has no kafka feed');
+  test('a Connect without its brokers is refused for the kafka feed, and no matter for the other', () => {
+    const env = { FRESHET_CONNECT_URL: 'http://connect.example:8083' };
+    expect(refusal({ ...env, FRESHET_FEED: 'kafka' })).toContain('name the brokers of that Connect');
+    expect(readSettings({ ...env, FRESHET_FEED: 'wal' }).connectUrl).toBe('http://connect.example:8083');
+    expect(
+      readSettings({
+        ...env,
+        FRESHET_FEED: 'kafka',
+        FRESHET_KAFKA_BROKERS: 'k1.example:9092,k2.example:9092',
+      }),
+    ).toMatchObject({ feed: 'kafka', kafkaBrokers: 'k1.example:9092,k2.example:9092' });
+  });
+
+  test.each(['localhost', 'k:9092,', 'kafka://k:9092', 'k:9092 k:9093'])('%j is no list of brokers', text => {
+    expect(refusal({ FRESHET_KAFKA_BROKERS: text })).toContain('a list like host:9092,host:9092');
   });
 
   test('a process must be told its stores', () => {
     expect(() => readProcessSettings({ DATABASE_URL: 'postgres://h/d' })).toThrow(
       /REDIS_URL is required[\s\S]*QUEUE_REDIS_URL is required/,
     );
+  });
+
+  test('a process that is fed by Kafka must be told the brokers, and need not know Connect', () => {
+    const stores = {
+      DATABASE_URL: 'postgres://h/d',
+      REDIS_URL: 'redis://r:1',
+      QUEUE_REDIS_URL: 'redis://r:2',
+    };
+    expect(() => readProcessSettings({ ...stores, FRESHET_FEED: 'kafka' })).toThrow(
+      'FRESHET_KAFKA_BROKERS is required here: a list like host:9092,host:9092',
+    );
+    const settings = readProcessSettings({
+      ...stores,
+      FRESHET_FEED: 'kafka',
+      FRESHET_KAFKA_BROKERS: 'k:9092',
+    });
+    expect([settings.kafkaBrokers, settings.connectUrl]).toEqual(['k:9092', null]);
+    expect(readProcessSettings(stores).kafkaBrokers).toBeNull();
   });
 
   test('settings survive the way through an environment', () => {

@@ -7,6 +7,7 @@ import { BULK_ROWS, Ledger, type Pending, type Settled } from '../../workers/led
 /** A row of `table` was updated by `xid`. */
 const change = (xid: number, id: string | number, table = 'users'): FeedItem => ({
   kind: 'change',
+  partition: 0,
   receivedMs: 1,
   change: {
     op: 'update',
@@ -29,11 +30,17 @@ const beat = (number: number): FeedItem => ({
   beat: { writer: 'w', number, incarnation: 'i' },
   again: false,
 });
+/** A row that a connector found when it took a snapshot of the table. */
+const nobodys = (id: string | number): FeedItem => {
+  const item = change(0, id) as FeedItem & { kind: 'change' };
+  return { ...item, change: { ...item.change, op: 'insert', xid: null } };
+};
 const unreadable = (table: string | null, xid: bigint | null): FeedItem => ({
   kind: 'unreadable',
+  partition: 0,
   table,
   xid,
-  lsn: 1n,
+  place: '0/1',
   raw: Buffer.from('?'),
   error: new Error('unreadable'),
 });
@@ -229,6 +236,101 @@ describe('a change that cannot be read', () => {
   });
 });
 
+describe('a row of which nobody knows the transaction', () => {
+  test('is fenced with one that began after it came', () => {
+    ledger.add([nobodys(1), mark('A')]);
+    expect(ledger.lacksBoundary).toBe(true);
+    ledger.bound(112n);
+    expect(ledger.lacksBoundary).toBe(false);
+    const { applied } = round('100:110:100');
+    expect(tags(applied)).toEqual(['users:1']);
+    expect(applied[0]!.xid).toBe(112n);
+  });
+
+  test('is settled by a P that sees that one, whatever else runs', () => {
+    ledger.add([nobodys(1), mark('A')]);
+    ledger.bound(112n);
+    expect(round('100:112:100').position).toBeNull();
+    const seen = round('100:120:100');
+    expect(tags(seen.applied)).toEqual(['users:1']);
+    expect(seen.position).toMatchObject({ position: 'A' });
+  });
+
+  test('keeps the one it was given first', () => {
+    ledger.add([nobodys(1)]);
+    ledger.bound(112n);
+    ledger.add([nobodys(2)]);
+    expect(ledger.lacksBoundary).toBe(true);
+    ledger.bound(120n);
+    expect(round('100:100:').applied.map(({ xid }) => xid)).toEqual([112n, 120n]);
+  });
+
+  test('is the only thing beside an unreadable one that needs it', () => {
+    ledger.add([change(99, 1), beat(1), mark('A'), unreadable('users', 99n)]);
+    ledger.bound(112n);
+    const { applied } = round('100:100:');
+    expect(applied.map(({ xid, boundary }) => [xid, boundary])).toEqual([
+      [99n, null],
+      [null, null],
+      [null, null],
+      [99n, null],
+    ]);
+  });
+});
+
+describe('what is at hand when a definition changed', () => {
+  const definition = { table: 'users', cause: 'definition' };
+  const inDoubt = new Set(['users']);
+
+  test('puts its table in doubt instead of rows, once its transaction is visible', () => {
+    ledger.add([change(100, 1), mark('A'), change(99, 2), mark('B')]);
+    ledger.doubt(inDoubt);
+    const first = round('100:101:100');
+    expect(tags(first.applied)).toEqual([]);
+    expect(first.position).toBeNull();
+    const second = round('101:101:');
+    expect(wholeTables(second.applied)).toEqual([definition]);
+    expect(second.position).toMatchObject({ position: 'B' });
+    expect(second.changes.map(({ item }) => item.kind)).toEqual(['doubt', 'doubt']);
+  });
+
+  test('is doubted also where it was settled and waits for what stands before it', () => {
+    round('100:103:100', [change(100, 1), change(102, 2), mark('A')]);
+    ledger.doubt(inDoubt);
+    expect(wholeTables(round('100:103:100').applied)).toEqual([definition]);
+    expect(round('103:103:').position).toMatchObject({ position: 'A' });
+  });
+
+  test('and of another table, or no row at all, stays as it is', () => {
+    const items = [change(99, 1, 'teams'), beat(1), unreadable('users', 99n), mark('A')];
+    ledger.add(items);
+    ledger.doubt(inDoubt);
+    const { applied, changes, beats, position } = round('100:100:');
+    expect(tags(applied)).toEqual(['teams:1']);
+    expect(wholeTables(applied)).toEqual([{ table: 'users', cause: 'unreadable' }]);
+    expect(changes).toHaveLength(2);
+    expect(beats).toMatchObject([{ beat: { number: 1 } }]);
+    expect(position).toMatchObject({ position: 'A' });
+  });
+
+  test('is doubted under the boundary of a row of which nobody knows the transaction', () => {
+    ledger.add([nobodys(1), mark('A')]);
+    ledger.bound(112n);
+    ledger.doubt(inDoubt);
+    expect(ledger.lacksBoundary).toBe(false);
+    expect(round('100:112:100').position).toBeNull();
+    const { applied, position } = round('100:113:100');
+    expect(wholeTables(applied)).toEqual([definition]);
+    expect(position).toMatchObject({ position: 'A' });
+  });
+
+  test('leaves what comes afterwards to be told by its key', () => {
+    ledger.add([change(99, 1)]);
+    ledger.doubt(inDoubt);
+    expect(tags(round('100:100:', [change(99, 2)]).applied)).toEqual(['users:2']);
+  });
+});
+
 describe('a large transaction', () => {
   const bulk = [{ table: 'users', cause: 'bulk' }];
 
@@ -275,6 +377,34 @@ describe('a large transaction', () => {
     const others = [change(99, 'kept', 'teams'), change(98, 'kept')];
     const { applied } = round('100:100:', [...others, ...rows(99, BULK_ROWS + 1)]);
     expect(tags(applied)).toEqual(['teams:kept', 'users:kept']);
+  });
+
+  test('is counted across the marks that a broker puts between its rows', () => {
+    for (let from = 0; from < BULK_ROWS; from += 500) {
+      round('99:100:99', [...rows(99, 500, 'users', from), mark(String(from)), beat(from + 1)]);
+    }
+    const { applied } = round('99:100:99', [change(99, 'one more'), mark('last')]);
+    expect(wholeTables(applied)).toEqual(bulk);
+    const visible = round('100:100:');
+    expect(tags(visible.applied)).toEqual([]);
+    expect(wholeTables(visible.applied)).toEqual(bulk);
+    expect(visible.position).toMatchObject({ position: 'last' });
+  });
+
+  test('is counted also across rows of which nobody knows the transaction', () => {
+    ledger.add(rows(99, BULK_ROWS));
+    ledger.add([nobodys(1)]);
+    ledger.bound(150n);
+    const { applied } = round('200:200:', [change(99, 'one more')]);
+    expect(wholeTables(applied)).toEqual(bulk);
+    expect(tags(applied)).toEqual(['users:1']);
+  });
+
+  test('covers its later rows also when it was settled before they came', () => {
+    expect(wholeTables(round('100:100:', rows(99, BULK_ROWS + 1)).changes)).toEqual(bulk);
+    const rest = round('100:100:', [...rows(99, 10, 'users', BULK_ROWS + 1), mark('A')]);
+    expect(tags(rest.applied)).toEqual([]);
+    expect(rest.position).toMatchObject({ position: 'A' });
   });
 
   test('is not made of small ones, nor of several tables', () => {

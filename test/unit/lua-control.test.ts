@@ -100,20 +100,34 @@ describe('epoch', () => {
       'is written together with incarnation and generations',
       {
         given: standing,
-        call: ['e2', 'run1', 'i2', 't:users', 'g2 d2', 't:teams', 'g3 -'],
+        call: ['e2', 'run1', 'i2', '', 't:users', 'g2 d2', 't:teams', 'g3 -'],
         answers: 'raised',
         leaves: { run: 'run1', epoch: 'e2', incarnation: 'i2', 't:users': 'g2 d2', 't:teams': 'g3 -' },
       },
     ],
     [
       'leaves the incarnation that stands when it is not told one',
-      { given: standing, call: ['e2', 'run1', ''], answers: 'raised', leaves: { ...standing, epoch: 'e2' } },
+      {
+        given: standing,
+        call: ['e2', 'run1', '', ''],
+        answers: 'raised',
+        leaves: { ...standing, epoch: 'e2' },
+      },
     ],
     [
       'is refused for another server',
       {
         given: standing,
-        call: ['e2', 'run2', 'i2', 't:users', 'g2 d2'],
+        call: ['e2', 'run2', 'i2', '', 't:users', 'g2 d2'],
+        answers: 'other_run',
+        leaves: standing,
+      },
+    ],
+    [
+      'is refused for another server also where the epoch is the expected one',
+      {
+        given: standing,
+        call: ['e2', 'run2', 'i2', 'e1', 't:users', 'g2 d2'],
         answers: 'other_run',
         leaves: standing,
       },
@@ -122,9 +136,45 @@ describe('epoch', () => {
       'is written where the record was lost, by whom the server has told its run id',
       {
         given: {},
-        call: ['e2', 'run1', 'i2'],
+        call: ['e2', 'run1', 'i2', ''],
         answers: 'raised',
         leaves: { run: 'run1', epoch: 'e2', incarnation: 'i2' },
+      },
+    ],
+    [
+      'closes a gap while the epoch that the gap began with stands',
+      {
+        given: standing,
+        call: ['e2', 'run1', 'i2', 'e1', 'closed', 'e2', 't:users', 'g2 d2'],
+        answers: 'raised',
+        leaves: { run: 'run1', epoch: 'e2', incarnation: 'i2', closed: 'e2', 't:users': 'g2 d2' },
+      },
+    ],
+    [
+      'closes none when another one came up meanwhile, and leaves everything as it stands',
+      {
+        given: { ...standing, epoch: 'e1b', closed: 'e0' },
+        call: ['e2', 'run1', 'i2', 'e1', 'closed', 'e2', 't:users', 'g2 d2'],
+        answers: 'other_epoch',
+        leaves: { ...standing, epoch: 'e1b', closed: 'e0' },
+      },
+    ],
+    [
+      'closes none where the record was lost meanwhile',
+      {
+        given: {},
+        call: ['e2', 'run1', 'i2', 'e1', 'closed', 'e2'],
+        answers: 'other_epoch',
+        leaves: {},
+      },
+    ],
+    [
+      'that is ordered leaves the last closed one named, which it is not',
+      {
+        given: { ...standing, closed: 'e1' },
+        call: ['e2', 'run1', '', ''],
+        answers: 'raised',
+        leaves: { ...standing, epoch: 'e2', closed: 'e1' },
       },
     ],
   ]);
@@ -167,15 +217,114 @@ describe('generation', () => {
         leaves: { ...standing, worker: 'w2' },
       },
     ],
+    [
+      'of a table in doubt keeps the digest it was begun under',
+      {
+        given: standing,
+        call: ['e1', 't:users', 'g2 ='],
+        answers: 'raised',
+        leaves: { ...standing, 't:users': 'g2 d1' },
+      },
+    ],
+    [
+      'of a table in doubt that must not be cached leaves it so',
+      {
+        given: { ...standing, 't:users': 'g1 -' },
+        call: ['e1', 't:users', 'g2 ='],
+        answers: 'raised',
+        leaves: { ...standing, 't:users': 'g2 -' },
+      },
+    ],
+    [
+      'of a table in doubt that is not known leaves it unknown, and reaches those behind it',
+      {
+        given: standing,
+        call: ['e1', 't:teams', 'g2 =', 't:users', 'g2 ='],
+        answers: 'raised',
+        leaves: { ...standing, 't:users': 'g2 d1' },
+      },
+    ],
+    [
+      'of a table in doubt is raised by whoever works under the epoch, leading or not',
+      {
+        given: { ...standing, worker: 'w2' },
+        call: ['e1', 't:users', 'g2 ='],
+        answers: 'raised',
+        leaves: { ...standing, worker: 'w2', 't:users': 'g2 d1' },
+      },
+    ],
+    [
+      'of a table in doubt is refused under another epoch',
+      { given: standing, call: ['e0', 't:users', 'g2 ='], answers: 'other_epoch', leaves: standing },
+    ],
+    [
+      'tells a digest that ends as a doubt does from a doubt',
+      {
+        given: standing,
+        call: ['e1', 't:users', 'g2 d=='],
+        answers: 'raised',
+        leaves: { ...standing, 't:users': 'g2 d==' },
+      },
+    ],
   ]);
+});
+
+describe('remember', () => {
+  const position = { owner: 'w1', lsn: '0/10', beats: '[]' };
+
+  test.each<readonly [name: string, row: Row]>([
+    [
+      'writes a position for the worker that follows, and what it does not name stays',
+      {
+        given: position,
+        call: ['w1', 'lsn', '0/20', 'epoch', 'e1'],
+        answers: 'remembered',
+        leaves: { ...position, lsn: '0/20', epoch: 'e1' },
+      },
+    ],
+    [
+      'makes the first to write the worker that follows',
+      { given: {}, call: ['w1', 'lsn', '0/10'], answers: 'remembered', leaves: { owner: 'w1', lsn: '0/10' } },
+    ],
+    [
+      'makes whoever writes to a position of nobody the worker that follows',
+      {
+        given: { lsn: '0/10' },
+        call: ['w2', 'lsn', '0/20'],
+        answers: 'remembered',
+        leaves: { owner: 'w2', lsn: '0/20' },
+      },
+    ],
+    [
+      'is refused to a worker that another one has replaced',
+      {
+        given: { ...position, owner: 'w2' },
+        call: ['w1', 'lsn', '0/20', 'epoch', 'e1'],
+        answers: 'superseded',
+        leaves: { ...position, owner: 'w2' },
+      },
+    ],
+    [
+      'is refused to a worker whose name only begins as that of the one that follows',
+      { given: position, call: ['w', 'lsn', '0/20'], answers: 'superseded', leaves: position },
+    ],
+  ])('%s', async (_name, { given, call, answers, leaves }) => {
+    const key = keys.feed('kafka:3');
+    if (Object.keys(given).length > 0) await scripts.redis.hset(key, given);
+    expect(await scripts.run('remember', key, ...call)).toBe(answers);
+    expect(await scripts.redis.hgetall(key)).toEqual(leaves);
+    expect(await scripts.redis.pttl(key)).toBe(Object.keys(leaves).length > 0 ? -1 : -2);
+  });
 });
 
 test('an epoch and generations reach as many tables as a database may have', async () => {
   const tables = Array.from({ length: 12_000 }, (_, i) => [`t:table${i}`, 'g1 d1'] as const);
   const raised = tables.map(([field]) => [field, 'g2 d1'] as const);
   await scripts.redis.hset(keys.control, standing);
-  expect(await scripts.run('epoch', keys.control, 'e2', 'run1', 'i2', ...tables.flat())).toBe('raised');
+  const bumped = tables.map(([field]) => [field, 'g2 ='] as const);
+  expect(await scripts.run('epoch', keys.control, 'e2', 'run1', 'i2', '', ...tables.flat())).toBe('raised');
   expect(await scripts.run('generation', keys.control, 'e2', ...raised.flat())).toBe('raised');
+  expect(await scripts.run('generation', keys.control, 'e2', ...bumped.flat())).toBe('raised');
   expect(await scripts.redis.hgetall(keys.control)).toEqual({
     ...standing,
     epoch: 'e2',
@@ -334,7 +483,7 @@ describe('when memory is full', () => {
     expect(await full.run('generation', keys.control, 'e1', 't:users', 'g2 d1', 't:teams', 'g2 d1')).toBe(
       'raised',
     );
-    expect(await full.run('epoch', keys.control, 'e2', 'run1', 'i1', 't:users', 'g3 d1')).toBe('raised');
+    expect(await full.run('epoch', keys.control, 'e2', 'run1', 'i1', '', 't:users', 'g3 d1')).toBe('raised');
     expect(await full.run('adopt', keys.control, 'run2', 'e3')).toBe('adopted');
     expect(await full.redis.hgetall(keys.control)).toEqual({
       run: 'run2',
@@ -343,6 +492,13 @@ describe('when memory is full', () => {
       't:users': 'g3 d1',
       't:teams': 'g2 d1',
     });
+  });
+
+  test('tables are still put in doubt, and positions remembered', async () => {
+    expect(await full.run('generation', keys.control, 'e1', 't:users', 'g2 =')).toBe('raised');
+    expect(await full.redis.hget(keys.control, 't:users')).toBe('g2 d1');
+    expect(await full.run('remember', keys.feed('kafka:0'), 'w1', 'offset', '7')).toBe('remembered');
+    expect(await full.redis.hgetall(keys.feed('kafka:0'))).toEqual({ owner: 'w1', offset: '7' });
   });
 
   test('beats are still settled: freshness is proven all the same', async () => {

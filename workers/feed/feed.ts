@@ -1,7 +1,11 @@
 import type { GapCause } from '../../shared/observe.ts';
 import type { Xid } from '../../shared/protocol/xid.ts';
 
-/** A row image: column name → value as Postgres prints it, null for NULL. A column that is missing is unknown. */
+/**
+ * A row image: column name → value as Postgres prints it, null for NULL. A column that is missing is unknown. Every
+ * feed brings the columns that tags can be made of (whole numbers, booleans, uuids, enums, dates, texts); others may
+ * be left out where the source does not say them exactly.
+ */
 export type Image = Readonly<Record<string, string | null>>;
 
 /** One change of one table, the same whichever feed brought it. */
@@ -9,8 +13,8 @@ export interface Change {
   readonly op: 'insert' | 'update' | 'delete' | 'truncate';
   /** Qualified name as keys use it: `users`, `billing.invoices`. */
   readonly table: string;
-  /** 64 bit. */
-  readonly xid: Xid;
+  /** 64 bit; null where the source does not say whose change it is (a snapshot that a connector took of the table). */
+  readonly xid: Xid | null;
   /** Place in the log, 64 bit; not unique. */
   readonly lsn: bigint;
   /** Milliseconds since the Unix epoch by the database's clock. */
@@ -30,9 +34,14 @@ export interface Beat {
   readonly incarnation: string | null;
 }
 
-/** What a feed hands over, in the order of the log. */
+/** What a feed hands over: in the order of the log within each partition. */
 export type FeedItem =
-  | { readonly kind: 'change'; readonly change: Change; readonly receivedMs: number }
+  | {
+      readonly kind: 'change';
+      readonly partition: number;
+      readonly change: Change;
+      readonly receivedMs: number;
+    }
   | {
       readonly kind: 'beat';
       readonly partition: number;
@@ -43,13 +52,15 @@ export type FeedItem =
   /** Could not be understood. `table` null: nobody knows which; `xid` null: nobody knows whose. */
   | {
       readonly kind: 'unreadable';
+      readonly partition: number;
       readonly table: string | null;
       readonly xid: Xid | null;
-      readonly lsn: bigint;
+      /** Where it lies, for people: an LSN, or `topic/partition@offset`. */
+      readonly place: string;
       readonly raw: Buffer;
       readonly error: unknown;
     }
-  /** Once all before it is settled, `position` may be acknowledged. */
+  /** Once all before it in its partition is settled, `position` may be acknowledged. */
   | {
       readonly kind: 'mark';
       readonly partition: number;
@@ -66,22 +77,40 @@ export interface Gap {
   readonly detail: string;
 }
 
+/** A source as it was taken over: what of it is ours, and from where it goes on. */
+export interface Taken {
+  /** Whether this worker keeps what exists once for a database: definitions, beats, the closing of gaps. */
+  readonly leads: boolean;
+  /** Partition → what was remembered of it; null where nothing was. */
+  readonly positions: ReadonlyMap<number, FeedPosition | null>;
+  /** Set when positions and source do not fit together: changes may have been missed. */
+  readonly gap: Gap | null;
+}
+
 /** A source of changes. One contract for every feed: in order per partition, at least once, never silently past a gap. */
 export interface Feed {
   readonly name: string;
+  /** Of the whole source, whoever follows them; known once it was opened. */
   readonly partitions: number;
+  /** Prefixes of the messages that reach each partition, in its order; known once it was opened. */
+  readonly beatPrefixes: readonly string[];
   /**
-   * Takes the source over and goes to its last acknowledged position. `remembered` is asked for only once the source
-   * is ours, so that no other worker can still move it. Resolves with a gap when the two do not fit together.
-   * Waits while another worker holds the source; rejects when the source cannot be reached.
+   * Takes over what there is to take, and goes to the last acknowledged position of each partition. `remembered` is
+   * asked for only once a partition is ours, so that no other worker can still move it. Waits while other workers
+   * hold everything; rejects when the source cannot be reached.
    */
-  open(remembered: () => Promise<FeedPosition | null>): Promise<Gap | null>;
-  /** What has come since, at least one item unless `waitMs` passes first. Rejects when the connection is lost. */
+  open(remembered: (partition: number) => Promise<FeedPosition | null>): Promise<Taken>;
+  /**
+   * What has come since, at least one item unless `waitMs` passes first. Rejects when the connection is lost, and when
+   * partitions moved to or from other workers: what was not acknowledged is delivered again, to whoever has it then.
+   */
   next(waitMs: number): Promise<FeedItem[]>;
+  /** Name of the record that remembers a partition's position. */
+  recordOf(partition: number): string;
   /** What to remember of a settled position before it is acknowledged. */
-  positionOf(settled: string): FeedPosition;
-  /** Everything up to `settled` may be forgotten by the source. */
-  acknowledge(settled: string): void;
+  positionOf(partition: number, settled: string): FeedPosition;
+  /** Everything of the partition up to `settled` may be forgotten by the source. */
+  acknowledge(partition: number, settled: string): void;
   /** Lets go of the source; what was acknowledged is sent first. */
   close(): Promise<void>;
 }

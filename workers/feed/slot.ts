@@ -10,13 +10,18 @@ export interface SlotState {
   readonly confirmedLsn: string | null;
   /** Why it can give nothing any more; null while it can. */
   readonly lostBecause: string | null;
+  /** `reserved`, `extended`, `unreserved` (about to be lost) or `lost`. */
+  readonly walStatus: string;
+  /** Log that the server keeps for it. */
+  readonly retainedBytes: number;
 }
 
 /** Null when there is no slot of that name. @throws FreshetError when it belongs to another database or plugin. */
 export async function readSlot(client: Queryable, slot: string): Promise<SlotState | null> {
   const { rows } = await client.query(
     `select s.active_pid, s.confirmed_flush_lsn::text as confirmed, s.wal_status, s.plugin, s.database,
-            current_database() as here, to_jsonb(s) ->> 'invalidation_reason' as reason
+            current_database() as here, to_jsonb(s) ->> 'invalidation_reason' as reason,
+            coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::text as retained
      from pg_replication_slots s where slot_name = $1`,
     [slot],
   );
@@ -34,6 +39,8 @@ export async function readSlot(client: Queryable, slot: string): Promise<SlotSta
     activePid: row.active_pid === null ? null : Number(row.active_pid),
     confirmedLsn: row.confirmed ?? null,
     lostBecause: lost ? (row.reason ?? 'wal_status is lost') : null,
+    walStatus: row.wal_status ?? 'unknown',
+    retainedBytes: Number(row.retained),
   };
 }
 

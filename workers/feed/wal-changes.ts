@@ -2,7 +2,8 @@ import type { Xid } from '../../shared/protocol/xid.ts';
 import { FIRST_NORMAL_XID, widen, XID_LIMIT } from '../../shared/protocol/xid.ts';
 import { qualifiedName } from '../../shared/resources/keys.ts';
 import type { TableShape } from '../../shared/resources/resource.ts';
-import type { Beat, Change, FeedItem, Image } from './feed.ts';
+import { BEAT_PREFIX, parseBeat } from './beat-message.ts';
+import type { Change, FeedItem, Image } from './feed.ts';
 import { formatLsn } from './lsn.ts';
 import {
   decodePgoutput,
@@ -36,8 +37,6 @@ interface Source {
   readonly problem: string | null;
 }
 
-export const BEAT_PREFIX = 'freshet.beat.';
-
 /** Turns the messages of one replication stream into feed items. Pure but for the clock and the reference it is given. */
 export class WalChanges {
   readonly #options: WalChangesOptions;
@@ -61,7 +60,17 @@ export class WalChanges {
       return this.#items(message, source, lsn);
     } catch (error) {
       const xid = this.#xid === 0n ? null : this.#xid;
-      return [{ kind: 'unreadable', table, xid, lsn, raw: Buffer.from(payload), error }];
+      return [
+        {
+          kind: 'unreadable',
+          partition: 0,
+          table,
+          xid,
+          place: formatLsn(lsn),
+          raw: Buffer.from(payload),
+          error,
+        },
+      ];
     }
   }
 
@@ -170,7 +179,7 @@ export class WalChanges {
   }
 
   #item(change: Change): FeedItem {
-    return { kind: 'change', change, receivedMs: this.#options.now() };
+    return { kind: 'change', partition: 0, change, receivedMs: this.#options.now() };
   }
 
   #source(id: number): Source {
@@ -224,23 +233,4 @@ function imageOf(relation: Relation, tuple: Tuple): Image {
 function checkedXid(xid: Xid): Xid {
   if (xid >= FIRST_NORMAL_XID && xid < XID_LIMIT) return xid;
   throw new RangeError(`expected a transaction id from ${FIRST_NORMAL_XID} to ${XID_LIMIT}, got ${xid}`);
-}
-
-/** Null for a beat of another installation. @throws SyntaxError or TypeError for a message that no worker wrote. */
-function parseBeat(content: Buffer, own: string): Beat | null {
-  const {
-    writer,
-    number,
-    incarnation,
-    namespace = own,
-  } = JSON.parse(content.toString()) as Record<string, unknown>;
-  if (typeof writer !== 'string' || !Number.isSafeInteger(number)) {
-    throw new TypeError(`expected a beat with writer and number, got ${content.toString().slice(0, 200)}`);
-  }
-  if (namespace !== own) return null;
-  return {
-    writer,
-    number: number as number,
-    incarnation: typeof incarnation === 'string' ? incarnation : null,
-  };
 }

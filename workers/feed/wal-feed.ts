@@ -5,7 +5,8 @@ import type { Observer } from '../../shared/observe.ts';
 import { identifySystem } from '../../shared/origin/adopt.ts';
 import type { Xid } from '../../shared/protocol/xid.ts';
 import type { TableShape } from '../../shared/resources/resource.ts';
-import type { Feed, FeedItem, FeedPosition, Gap } from './feed.ts';
+import { BEAT_PREFIX } from './beat-message.ts';
+import type { Feed, FeedItem, FeedPosition, Gap, Taken } from './feed.ts';
 import { parseLsn } from './lsn.ts';
 import { ReplicationStream } from './replication-stream.ts';
 import { createSlot, dropSlot, readSlot } from './slot.ts';
@@ -40,6 +41,7 @@ const SLOT_IN_USE = '55006';
 export class WalFeed implements Feed {
   readonly name = 'wal';
   readonly partitions = 1;
+  readonly beatPrefixes = [`${BEAT_PREFIX}0`];
   readonly #options: WalFeedOptions;
   #stream: ReplicationStream | null = null;
   #items: FeedItem[] = [];
@@ -53,12 +55,16 @@ export class WalFeed implements Feed {
     this.#options = options;
   }
 
-  async open(remembered: () => Promise<FeedPosition | null>): Promise<Gap | null> {
+  recordOf(): string {
+    return this.name;
+  }
+
+  async open(remembered: (partition: number) => Promise<FeedPosition | null>): Promise<Taken> {
     await this.close();
     const created = await this.#takeOver();
     this.#system = await identifySystem(this.#options.pool);
     const slot = await readSlot(this.#options.pool, this.#options.slot);
-    const position = await remembered();
+    const position = await remembered(0);
     this.#options.observer.emit({
       type: 'feed.connected',
       feed: this.name,
@@ -66,7 +72,7 @@ export class WalFeed implements Feed {
     });
     const gap = this.#judge(created, slot?.confirmedLsn ?? null, position);
     if (gap === null && position?.lsn !== undefined) this.#settledBefore = parseLsn(position.lsn);
-    return gap;
+    return { leads: true, positions: new Map([[0, position]]), gap };
   }
 
   /** Holds the slot when it resolves; returns why the slot had to be made anew, if it had to. */
@@ -198,12 +204,12 @@ export class WalFeed implements Feed {
     });
   }
 
-  positionOf(settled: string): FeedPosition {
+  positionOf(_partition: number, settled: string): FeedPosition {
     const { id, timeline } = this.#system;
     return { slot: this.#options.slot, system: id, timeline: String(timeline), lsn: settled };
   }
 
-  acknowledge(settled: string): void {
+  acknowledge(_partition: number, settled: string): void {
     this.#stream?.acknowledge(parseLsn(settled));
   }
 

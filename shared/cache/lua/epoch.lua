@@ -7,16 +7,18 @@
   ARGV[1]  epoch, random
   ARGV[2]  run id of the server, as it told on this connection; where control names another one it is refused
   ARGV[3]  incarnation of the database, or '' to leave it
-  ARGV[4…] pairs: field of a table, '<generation> <digest>'
+  ARGV[4]  epoch that must still stand, or '' for any: what came up while a gap was being closed is not closed with it
+  ARGV[5…] pairs: field of a table, '<generation> <digest>'
 
-  Returns  'raised' or 'other_run'
+  Returns  'raised', 'other_run' or 'other_epoch'
 --]]
 local key = KEYS[1]
 -- Without a run id the record was evicted or flushed away, in a server that its caller has adopted.
 local run = redis.call('HGET', key, 'run')
 if run and run ~= ARGV[2] then return 'other_run' end
+if ARGV[4] ~= '' and redis.call('HGET', key, 'epoch') ~= ARGV[4] then return 'other_epoch' end
 redis.call('HSET', key, 'run', ARGV[2], 'epoch', ARGV[1])
 if ARGV[3] ~= '' then redis.call('HSET', key, 'incarnation', ARGV[3]) end
 -- A pair at a time: a database may have more tables than fit on Lua's stack.
-for i = 4, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
+for i = 5, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 return 'raised'

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
-import { FreshetError } from '../../shared/errors.ts';
+import { FreshetError } from '../errors.ts';
+import type { StopSteps } from './processes.ts';
 
 /** A server that runs: the address to reach it by, and the ways to end it. */
 export interface LocalServer {
@@ -37,8 +38,8 @@ export interface RunningCommand {
   /** What it printed since this start. */
   readonly printed: () => string;
   readonly signal: (signal: NodeJS.Signals) => void;
-  /** Each signal in turn, each with its time in milliseconds; throws when it outlives them all. */
-  readonly end: (steps: readonly (readonly [NodeJS.Signals, number])[]) => Promise<void>;
+  /** Throws when it outlives all the steps. */
+  readonly end: (steps: StopSteps) => Promise<void>;
 }
 
 /**
@@ -55,7 +56,7 @@ export async function runServer(server: ServerCommand): Promise<RunningCommand> 
       stdio: [server.input === undefined ? 'ignore' : 'pipe', log, log],
       detached: true,
       cwd: '/',
-      env: server.env ?? process.env,
+      ...(server.env && { env: server.env }),
       ...(server.uid !== undefined && { uid: server.uid }),
       ...(server.gid !== undefined && { gid: server.gid }),
     });

@@ -12,6 +12,9 @@ export interface ProcessMark {
   readonly started: string;
 }
 
+/** Signals in turn, each with its time in milliseconds. */
+export type StopSteps = readonly (readonly [NodeJS.Signals, number])[];
+
 const onLinux = process.platform === 'linux';
 const pollMs = 20;
 
@@ -52,10 +55,7 @@ export function commandOf(pid: number): string | null {
 }
 
 /** Ends a process that is not a child of ours: each signal in turn, each with its time; false if it lives on. */
-export async function endProcess(
-  mark: ProcessMark,
-  steps: readonly (readonly [NodeJS.Signals, number])[],
-): Promise<boolean> {
+export async function endProcess(mark: ProcessMark, steps: StopSteps): Promise<boolean> {
   for (const [signal, limitMs] of steps) {
     try {
       process.kill(mark.pid, signal);

@@ -1,0 +1,44 @@
+import type { Keys } from '../resources/keys.ts';
+import type { CacheConnection } from './connection.ts';
+
+/** A position as its feed wrote it. */
+type Position = Readonly<Record<string, string>>;
+
+/** The worker that follows. */
+const OWNER = 'owner';
+
+/** How far feeds are settled: records of the cache Redis, one for each partition of a feed. */
+export class FeedPositions {
+  readonly #connection: CacheConnection;
+  readonly #keys: Keys;
+
+  constructor(connection: CacheConnection, keys: Keys) {
+    this.#connection = connection;
+    this.#keys = keys;
+  }
+
+  /** Null when unknown. */
+  async read(record: string): Promise<Position | null> {
+    const flat = (await this.#connection.call('HGETALL', this.#keys.feed(record))) as string[];
+    if (flat.length === 0) return null;
+    return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]!]] : [])));
+  }
+
+  /** Says who follows from now on, and returns the position: what others write of it is refused. */
+  async take(record: string, worker: string): Promise<Position | null> {
+    if ((await this.read(record)) === null) return null;
+    await this.#connection.call('HSET', this.#keys.feed(record), OWNER, worker);
+    return this.read(record);
+  }
+
+  /** False when another worker follows now. */
+  async remember(record: string, position: Position, worker: string): Promise<boolean> {
+    const pairs = Object.entries(position).flat();
+    const answer = await this.#connection.run('remember', this.#keys.feed(record), worker, ...pairs);
+    return answer === 'remembered';
+  }
+
+  async forget(record: string): Promise<void> {
+    await this.#connection.call('DEL', this.#keys.feed(record));
+  }
+}
