@@ -32,6 +32,7 @@ export default {
     {
       ...shared,
       displayName: 'kafka',
+      globalSetup: '<rootDir>/test/support/kafka-setup.ts',
       testMatch: overBothFeeds.map(name => `<rootDir>/test/flow/${name}.test.ts`),
       setupFiles: ['<rootDir>/test/support/feed-kafka.js'],
     },

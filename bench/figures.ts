@@ -14,6 +14,14 @@ export const median = (samples: Iterable<number>): number => {
     : sorted[Math.floor(middle)]!;
 };
 
+/** Every figure's own median. */
+export function mediansOf<T extends object>(results: readonly T[]): T {
+  const names = Object.keys(results[0]!) as (keyof T)[];
+  return Object.fromEntries(
+    names.map(name => [name, median(results.map(result => Number(result[name])))]),
+  ) as T;
+}
+
 /** The same numbers for the same seed (mulberry32), uniform in [0, 1). */
 export function randomNumbers(seed: number): () => number {
   let state = seed >>> 0;

@@ -17,14 +17,26 @@ const environment = (stores: Stores): NodeJS.ProcessEnv => ({
   FRESHET_CONFIG: 'none',
 });
 
+export interface WorkerOptions {
+  /** Absent: wherever this process is. */
+  readonly serverCores?: Cores | null;
+  /** Which feed it follows, where it is not the one by default. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Of its profile. */
+  readonly name?: string;
+}
+
 /** The process that follows the database. Where it runs depends on what is measured: the API or the worker itself. */
-export const startWorker = (stores: Stores, serverCores: Cores | null = null): Promise<Program> =>
+export const startWorker = (
+  stores: Stores,
+  { serverCores = null, env = {}, name = 'worker' }: WorkerOptions = {},
+): Promise<Program> =>
   startProgram({
     entry: 'workers/main.ts',
-    env: environment(stores),
+    env: { ...environment(stores), ...env },
     logFile: join(stores.folder, 'worker.log'),
     serverCores,
-    nodeOptions: profiling('worker'),
+    nodeOptions: profiling(name),
   });
 
 /** The API on a free port, in mode FRESH when this resolves. */

@@ -1,8 +1,9 @@
-/** `npm run bench [-- reads | changes] [--rounds N] [--seconds S] [--json]` */
+/** `npm run bench [-- reads | changes | feeds] [--rounds N] [--seconds S] [--json]` */
 import { parseArgs } from 'node:util';
 import { describe } from '../shared/errors.ts';
 import { benchChanges, reportChanges } from './changes.ts';
 import { type Cores, coreCount, divideCores } from './cores.ts';
+import type { FeedsResult } from './feeds.ts';
 import { benchReads, reportReads } from './reads.ts';
 import { type Stores, startStores } from './stores.ts';
 
@@ -13,13 +14,15 @@ export interface Bench {
   readonly rounds: number;
   /** Length of one measurement. */
   readonly seconds: number;
-  /** Rows that are read; the subject's own number where it is absent. */
+  /** Rows that are read or changed; the subject's own number where it is absent. */
   readonly rows?: number;
   readonly say: (line: string) => void;
 }
 
-const subjects = ['reads', 'changes'] as const;
-const usage = 'npm run bench [-- reads | changes] [--rounds N] [--seconds S] [--rows N] [--json]';
+const subjects = ['reads', 'changes', 'feeds'] as const;
+/** Needs Java, and at the first time a download: measured where it is asked for. */
+const unlessNamed: readonly string[] = ['reads', 'changes'];
+const usage = 'npm run bench [-- reads | changes | feeds] [--rounds N] [--seconds S] [--rows N] [--json]';
 
 interface Wanted {
   readonly subjects: readonly string[];
@@ -46,9 +49,12 @@ function readWords(words: string[]): Wanted {
     throw new RangeError(`--${name}: expected a number above 0, got ${text}`);
   };
   const unknown = positionals.find(word => !(subjects as readonly string[]).includes(word));
-  if (unknown !== undefined) throw new RangeError(`expected ${subjects.join(' or ')}, got ${unknown}`);
+  if (unknown !== undefined)
+    throw new RangeError(
+      `expected ${subjects.slice(0, -1).join(', ')} or ${subjects.at(-1)}, got ${unknown}`,
+    );
   return {
-    subjects: positionals.length > 0 ? positionals : subjects,
+    subjects: positionals.length > 0 ? positionals : unlessNamed,
     rounds: Math.ceil(positive('rounds', values.rounds)),
     seconds: positive('seconds', values.seconds),
     ...(values.rows !== undefined && { rows: Math.ceil(positive('rows', values.rows)) }),
@@ -56,32 +62,74 @@ function readWords(words: string[]): Wanted {
   };
 }
 
-async function run({ subjects: chosen, json, ...wanted }: Wanted): Promise<void> {
-  const say = (line: string): void => void process.stderr.write(`${line}\n`);
-  const cores = divideCores(say);
+/** Ctrl-C: the measurement fails because what it measures is gone, and everything is put away. */
+async function withStores<T>(say: (line: string) => void, work: (stores: Stores) => Promise<T>): Promise<T> {
   const stores = await startStores(say);
-  // Ctrl-C: the measurement fails because what it measures is gone, and everything is put away below.
-  process.once('SIGTERM', () => void stores.stop().finally(() => process.exit(143)));
-  process.once('SIGINT', () => void stores.stop().finally(() => process.exit(130)));
+  const end = (exitCode: number) => () => void stores.stop().finally(() => process.exit(exitCode));
+  const [onTerm, onInt] = [end(143), end(130)];
+  process.once('SIGTERM', onTerm).once('SIGINT', onInt);
   try {
-    const bench: Bench = { stores, cores, say, ...wanted };
-    const reads = chosen.includes('reads') ? await benchReads(bench) : null;
-    const changes = chosen.includes('changes') ? await benchChanges(bench) : null;
-    const conditions = { versions: stores.versions, cores: coreCount(), pinned: cores !== null, ...wanted };
-    if (json) {
-      process.stdout.write(`${JSON.stringify({ conditions, reads, changes }, null, 2)}\n`);
-      return;
-    }
-    const where = cores === null ? 'not tied to cores' : 'server on one core, everything else on another';
-    const parts = [
-      `${conditions.versions}; ${conditions.cores} cores, ${where}; ${wanted.rounds} rounds of ${wanted.seconds} s, medians.`,
-      ...(reads ? [reportReads(reads)] : []),
-      ...(changes ? [reportChanges(changes)] : []),
-    ];
-    process.stdout.write(`${parts.join('\n\n')}\n`);
+    return await work(stores);
   } finally {
     await stores.stop();
+    process.off('SIGTERM', onTerm).off('SIGINT', onInt);
   }
+}
+
+async function run({ subjects: chosen, json, ...wanted }: Wanted): Promise<void> {
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const wants = (subject: (typeof subjects)[number]): boolean => chosen.includes(subject);
+  // First, because what this process is tied to, it stays tied to.
+  const feeds = wants('feeds') ? await measureFeeds(say, wanted) : null;
+  const divided = wants('reads') || wants('changes') ? await measureDivided(say, wants, wanted) : null;
+  const { reads = null, changes = null } = divided ?? {};
+  const pinned = divided?.pinned ?? false;
+  const versions = feeds?.versions ?? divided?.versions;
+  const conditions = { versions, cores: coreCount(), pinned, ...wanted };
+  if (json) {
+    process.stdout.write(
+      `${JSON.stringify({ conditions, reads, changes, feeds: feeds?.result ?? null }, null, 2)}\n`,
+    );
+    return;
+  }
+  const where = pinned ? 'server on one core, everything else on another' : 'not tied to cores';
+  const rounds = `${wanted.rounds} rounds of ${wanted.seconds} s, medians`;
+  const parts = [
+    ...(feeds ? [`${versions}; ${conditions.cores} cores, not tied to them; ${rounds}.`, feeds.report] : []),
+    ...(divided ? [`${divided.versions}; ${conditions.cores} cores, ${where}; ${rounds}.`] : []),
+    ...(reads ? [reportReads(reads)] : []),
+    ...(changes ? [reportChanges(changes)] : []),
+  ];
+  process.stdout.write(`${parts.join('\n\n')}\n`);
+}
+
+/** Loaded only here: a client of Kafka that the others have no use for. */
+async function measureFeeds(
+  say: (line: string) => void,
+  wanted: Omit<Wanted, 'subjects' | 'json'>,
+): Promise<{ result: FeedsResult; report: string; versions: string }> {
+  const [{ benchFeeds }, { reportFeeds }] = await Promise.all([
+    import('./feeds.ts'),
+    import('./feeds-report.ts'),
+  ]);
+  return withStores(say, async stores => {
+    const result = await benchFeeds({ stores, cores: null, say, ...wanted });
+    return { result, report: reportFeeds(result), versions: `${stores.versions}, ${result.versions}` };
+  });
+}
+
+function measureDivided(
+  say: (line: string) => void,
+  wants: (subject: (typeof subjects)[number]) => boolean,
+  wanted: Omit<Wanted, 'subjects' | 'json'>,
+) {
+  const cores = divideCores(say);
+  return withStores(say, async stores => {
+    const bench: Bench = { stores, cores, say, ...wanted };
+    const reads = wants('reads') ? await benchReads(bench) : null;
+    const changes = wants('changes') ? await benchChanges(bench) : null;
+    return { reads, changes, pinned: cores !== null, versions: stores.versions };
+  });
 }
 
 try {

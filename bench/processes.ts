@@ -85,6 +85,13 @@ function nextWord(child: ChildProcess, limitMs?: number): Promise<Record<string,
   });
 }
 
+/** Gives a program a job. @throws what went wrong with it. */
+export async function order<T>(program: Program, job: object): Promise<T> {
+  const { result, error } = await program.ask(job);
+  if (error !== undefined) throw new Error(String(error));
+  return result as T;
+}
+
 /** Processor time a process has used until now, in milliseconds; null where the system does not tell. */
 export function cpuMsOf(pid: number): number | null {
   try {

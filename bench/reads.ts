@@ -5,7 +5,7 @@ import { median } from './figures.ts';
 import { startApi, startWorker } from './freshet.ts';
 import type { LoadJob, LoadResult, TourResult } from './load.ts';
 import type { Bench } from './main.ts';
-import { type Program, startProgram } from './processes.ts';
+import { order, type Program, startProgram } from './processes.ts';
 import { number, table } from './report.ts';
 
 /**
@@ -154,12 +154,6 @@ async function measure(
 
 const startGenerator = ({ stores }: Bench): Promise<Program> =>
   startProgram({ entry: 'bench/load.ts', env: {}, logFile: join(stores.folder, 'load.log') });
-
-async function order<T>(generator: Program, job: object): Promise<T> {
-  const { result, error } = await generator.ask(job);
-  if (error !== undefined) throw new Error(String(error));
-  return result as T;
-}
 
 /** The same work for all: nobody may send other bytes than the first one did. */
 function checkBodies(contender: Contender, expected: readonly string[], seen: readonly string[]): void {

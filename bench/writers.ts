@@ -34,10 +34,7 @@ const CONNECTIONS = 16;
 /** Transactions of many rows at once: enough that the next one is ready when one waits for its commit. */
 const BULK_CONNECTIONS = 2;
 
-export async function openWriters(
-  databaseUrl: string,
-  { table, column }: Target = cities,
-): Promise<Writers> {
+export async function openWriters(databaseUrl: string, { table, column }: Target = cities): Promise<Writers> {
   const change = `update ${table} set ${column} = ${column} + 1`;
   const clients = Array.from({ length: CONNECTIONS }, () => new pg.Client({ connectionString: databaseUrl }));
   await Promise.all(clients.map(client => client.connect()));

@@ -21,6 +21,10 @@ const commands: Readonly<Record<string, Entry>> = {
     about: 'what a database, and all else that is named, lacks, and what mends it',
     load: () => import('./doctor.ts'),
   },
+  init: {
+    about: 'the SQL that mends the database; --apply runs it',
+    load: () => import('./init.ts'),
+  },
   sql: { about: 'run a statement in the database that is up', load: () => import('./sql.ts') },
   cache: { about: 'orders to the cache: flush', load: () => import('./cache.ts') },
   reset: { about: 'forget the data of the local servers', load: () => import('./reset.ts') },

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { withoutPassword } from '../shared/config.ts';
 import { describe, FreshetError } from '../shared/errors.ts';
+import { hintFor } from './task-trouble.ts';
 
 /** Settings of a connector as Connect keeps them. */
 export type ConnectorConfig = Readonly<Record<string, string>>;
@@ -228,8 +229,8 @@ export class ConnectClient {
       hint:
         status === 401 || status === 403
           ? 'Put user and password into FRESHET_CONNECT_URL.'
-          : 'The log of Connect tells more.',
-      retryable: status === 409 || status >= 500,
+          : (hintFor(words) ?? 'The log of Connect tells more.'),
+      retryable: [409, 502, 503, 504].includes(status) || /timed out/i.test(words),
     });
   }
 

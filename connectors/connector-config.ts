@@ -72,8 +72,8 @@ function valuesOf({ names, databaseUrl, passwordReference }: ConfigOptions): Rea
     Object.entries({
       FRESHET_DATABASE_HOST: url.hostname,
       FRESHET_DATABASE_PORT: url.port || DEFAULT_PORT,
-      FRESHET_DATABASE_USER: decodeURIComponent(url.username),
-      FRESHET_DATABASE_NAME: decodeURIComponent(url.pathname.slice(1)) || decodeURIComponent(url.username),
+      FRESHET_DATABASE_USER: decoded(url.username),
+      FRESHET_DATABASE_NAME: decoded(url.pathname.slice(1)) || decoded(url.username),
       FRESHET_DATABASE_SSLMODE: sslMode(url.searchParams.get('sslmode')),
       FRESHET_PUBLICATION: names.publication,
       FRESHET_SLOT: names.slot,
@@ -90,6 +90,15 @@ function valuesOf({ names, databaseUrl, passwordReference }: ConfigOptions): Rea
   return values.set('FRESHET_PASSWORD_REFERENCE', passwordReference ?? '');
 }
 
+/** A part of a URL as it is meant; one that is not encoded as it should be is taken as it stands. */
+export function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** Node's drivers know one more word than Java's. */
 const sslMode = (set: string | null): string => (set === 'no-verify' ? 'require' : (set ?? 'prefer'));
 
@@ -101,8 +110,9 @@ function checked(settings: Readonly<Record<string, string>>): ConnectorConfig {
         'What can be set, and why the others cannot: connectors/README.md.',
       );
     }
-    if (isSecret.test(name) && !reference.test(value))
-      throw bad(`${name} is a secret: give a reference`, 'As in ${file:/path/to/file.properties:key}.');
+    // A JAAS configuration has a reference inside.
+    if (isSecret.test(name) && !/\$\{[^{}]+:[^{}]+\}/.test(value))
+      throw bad(`${name} is a secret: give a reference`, `As in ${passwordInFile('/path/to/file.properties')}.`);
   }
   return settings;
 }

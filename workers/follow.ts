@@ -104,9 +104,10 @@ export class Follower {
     const { feed, applier, store, lead, member, signal } = this.#options;
     // The stream's ids are widened by what the primary says now, so it is asked before anything streams.
     await applier.probe();
-    const { positions, gap, leads } = await feed.open(partition =>
-      store.positions.take(feed.recordOf(partition), this.#options.worker),
-    );
+    const { positions, gap, leads } = await feed.open({
+      remembered: partition => store.positions.take(feed.recordOf(partition), this.#options.worker),
+      doubt: async () => void (await store.newEpoch(null, [])),
+    });
     this.#leads = leads;
     if (leads) await store.claim(this.#options.worker);
     applier.resume(positions, leads ? lead : member);

@@ -1,7 +1,7 @@
 import { passwordInFile } from '../../connectors/connector-config.ts';
 import { startLocalBroker } from '../../connectors/local/broker.ts';
 import { passwordFolderOf, startLocalConnect, writePasswordFile } from '../../connectors/local/connect.ts';
-import { readyKafkaRuntime } from '../../connectors/local/runtime.ts';
+import { readyJars } from '../../connectors/local/jars.ts';
 import { kafkaNames } from '../../connectors/names.ts';
 import type { Settings } from '../../shared/config.ts';
 import type { LocalServer } from '../../shared/local/server-process.ts';
@@ -18,6 +18,7 @@ export interface KafkaChain {
 }
 
 export interface KafkaOptions extends KeepOptions {
+  readonly java: string;
   readonly env: NodeJS.ProcessEnv;
   readonly paths: Paths;
   readonly known: LocalServers;
@@ -49,8 +50,8 @@ export function startKafkaChain(options: KafkaOptions): StartingChain {
 }
 
 async function start(options: KafkaOptions, started: Store[]): Promise<KafkaChain> {
-  const { env, paths, known, say, signal } = options;
-  const runtime = await readyKafkaRuntime({ env, say, signal });
+  const { java, env, paths, known, say, signal } = options;
+  const runtime = { java, ...(await readyJars({ env, say, signal })) };
   say('starting Kafka and Kafka Connect');
   const keep = async (
     name: string,

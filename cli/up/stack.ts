@@ -1,4 +1,5 @@
 import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
+import { findOrInstallJava } from '../../connectors/local/java.ts';
 import { kafkaNames } from '../../connectors/names.ts';
 import type { ProcessSettings, Settings } from '../../shared/config.ts';
 import { FreshetError } from '../../shared/errors.ts';
@@ -88,15 +89,16 @@ export class Stack {
 
   /** Starts everything, or throws one error when nothing of it runs any more. */
   async start(): Promise<RunRecord> {
-    const { settings, signal, say } = this.#options;
+    const { settings, env, signal, say } = this.#options;
     try {
       await checkPorts(settings);
       const redisProgram = settings.redisUrl && settings.queueRedisUrl ? null : redisBinary(say);
+      const java = this.#hasOwnKafka ? findOrInstallJava({ env, say }) : null;
       this.#takeFolder();
       // Large, and loaded while the stores start; an error of either is thrown where it is awaited.
       const context = import('./context.ts');
       context.catch(() => {});
-      const kafka = this.#startKafka();
+      const kafka = java === null ? null : this.#startKafka(java);
       const stores = await this.#startStores(redisProgram, kafka);
       signal.throwIfAborted();
       const { databaseUrl, namespace, configFile } = await this.#readyDatabase(stores.postgres);
@@ -140,17 +142,15 @@ export class Stack {
     rotateLogs(this.#paths);
   }
 
-  /** null: another feed, or brokers of somebody else's. */
-  #startKafka(): StartingChain | null {
-    const { settings, env, signal } = this.#options;
-    if (settings.feed !== 'kafka' || settings.kafkaBrokers !== null) return null;
-    return startKafkaChain({
-      env,
-      paths: this.#paths,
-      known: readLocalServers(this.#paths),
-      signal,
-      ...this.#keeping,
-    });
+  get #hasOwnKafka(): boolean {
+    const { feed, kafkaBrokers } = this.#options.settings;
+    return feed === 'kafka' && kafkaBrokers === null;
+  }
+
+  #startKafka(java: string): StartingChain {
+    const { env, signal } = this.#options;
+    const known = readLocalServers(this.#paths);
+    return startKafkaChain({ java, env, paths: this.#paths, known, signal, ...this.#keeping });
   }
 
   async #startStores(redisProgram: string | null, kafka: StartingChain | null): Promise<Stores> {

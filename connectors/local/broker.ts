@@ -61,7 +61,7 @@ export const brokerSettings: Properties = {
   'share.coordinator.state.topic.num.partitions': 1,
   // A consumer that joins need not wait whether others come.
   'group.initial.rebalance.delay.ms': 0,
-  // A dead consumer, Connect among them, is noticed in seconds; the default refuses less than six.
+  // Members of a group may ask to be missed sooner than after six seconds.
   'group.min.session.timeout.ms': 1_000,
   // A broker killed -9 is let in again after these instead of after nine seconds.
   'broker.session.timeout.ms': 3_000,

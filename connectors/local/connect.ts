@@ -64,9 +64,10 @@ const localSettings: Properties = {
   'config.storage.replication.factor': 1,
   'status.storage.replication.factor': 1,
   'status.storage.partitions': 1,
-  // After kill -9 the group waits for the dead member this long, and its tasks for nobody else.
-  'session.timeout.ms': 3_000,
-  'heartbeat.interval.ms': 1_000,
+  // After kill -9 the next one waits this long for the dead one; less, and a machine under load restarts its tasks.
+  'session.timeout.ms': 6_000,
+  'heartbeat.interval.ms': 1_500,
+  // There is no other worker to wait for before tasks are given out again.
   'scheduled.rebalance.max.delay.ms': 0,
 };
 

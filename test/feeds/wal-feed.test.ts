@@ -46,7 +46,9 @@ describe('the wal feed', () => {
   beforeAll(async () => {
     world = await openFeedWorld(SCHEMA);
     feed = world.feed();
-    expect(await feed.open(async () => null)).toMatchObject({ gap: { cause: 'first-start' } });
+    expect(await feed.open({ remembered: async () => null })).toMatchObject({
+      gap: { cause: 'first-start' },
+    });
   });
   afterAll(() => world?.close());
 
@@ -220,12 +222,14 @@ describe('the wal feed', () => {
     await feed.close();
 
     const again = world.feed();
-    expect(await again.open(async () => feed.positionOf(0, mark.position))).toMatchObject({ gap: null });
+    expect(await again.open({ remembered: async () => feed.positionOf(0, mark.position) })).toMatchObject({
+      gap: null,
+    });
     const items = await itemsUntil(again, item => item.kind === 'change');
     expect(items.flatMap(item => (item.kind === 'change' ? item.change.keyAfter : []))).toEqual(['101']);
     await again.close();
     feed = world.feed();
-    await feed.open(async () => feed.positionOf(0, mark.position));
+    await feed.open({ remembered: async () => feed.positionOf(0, mark.position) });
   });
 
   test('moves its slot no further than what was acknowledged, while keep-alives are answered', async () => {
@@ -259,19 +263,19 @@ describe('the wal feed', () => {
       () => readSlot(world.pool, world.slot),
       seen => seen?.activePid === null,
     );
-    expect(await feed.open(async () => feed.positionOf(0, slot!.confirmedLsn!))).toMatchObject({ gap: null });
+    expect(
+      await feed.open({ remembered: async () => feed.positionOf(0, slot!.confirmedLsn!) }),
+    ).toMatchObject({ gap: null });
   });
 
   test('stands by while another worker holds the slot, and takes over where that one stopped', async () => {
     const second = world.feed();
     const position = feed.positionOf(0, (await readSlot(world.pool, world.slot))!.confirmedLsn!);
     let isOpen = false;
-    const opening = second
-      .open(async () => position)
-      .then(gap => {
-        isOpen = true;
-        return gap;
-      });
+    const opening = second.open({ remembered: async () => position }).then(gap => {
+      isOpen = true;
+      return gap;
+    });
     await world.client.query('insert into other values (5000)');
     await itemsUntil(feed, item => item.kind === 'change' && item.change.keyAfter?.[0] === '5000');
     expect(isOpen).toBe(false);

@@ -35,9 +35,15 @@ describe('a change that cannot be read', () => {
     expect((await api.get('/rivers/1')).headers['cache-status']).not.toContain('hit');
 
     const { rows } = await world.database.query(
-      `select feed, cause, position('not a beat' in encode(raw, 'escape')) > 0 as has_bytes from freshet.dead_letter`,
+      `select feed, cause, encode(raw, 'escape') ~ 'not a beat|bm90IGEgYmVhdA' as has_bytes from freshet.dead_letter`,
     );
-    expect(rows).toEqual([{ feed: 'wal', cause: expect.stringContaining('SyntaxError'), has_bytes: true }]);
+    expect(rows).toEqual([
+      {
+        feed: process.env.TEST_FEED ?? 'wal',
+        cause: expect.stringContaining('SyntaxError'),
+        has_bytes: true,
+      },
+    ]);
     expect(worker.log()).toContain('"event":"change.unreadable"');
   });
 

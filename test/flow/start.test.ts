@@ -291,10 +291,11 @@ describe('npm start', () => {
   test(
     'two instances run side by side',
     async () => {
-      const other = await Instance.create({ FRESHET_API_PROCESSES: '2' });
+      const other = await Instance.create({ FRESHET_API_PROCESSES: '2', FRESHET_WORKER_PROCESSES: '2' });
       try {
         const [one, two] = await Promise.all([freshet.up(), other.up()]);
-        expect(two.metrics).toHaveLength(3);
+        expect(two.metrics).toHaveLength(4);
+        expect(two.pids.workers).toHaveLength(2);
         await other.with({}).command('sql', `UPDATE cities SET name = 'Lutetia' WHERE id = ${paris}`);
         await eventually(
           'the other sees its edit',

@@ -102,7 +102,14 @@ export async function openCrew(partitions: number): Promise<Crew> {
       const stopping = new AbortController();
       const signal = AbortSignal.any([stopping.signal, ending.signal]);
       const feed = log.feed(name);
-      const common = { store: own, pool: questions.pool, watched, observer, clock: systemClock, worker: name };
+      const common = {
+        store: own,
+        pool: questions.pool,
+        watched,
+        observer,
+        clock: systemClock,
+        worker: name,
+      };
       const lead = new Lead(common);
       const member = new Member(common);
       const applier = new Applier({ ...common, feed, afterSettled: () => {} }, member);

@@ -11,6 +11,8 @@ declare global {
  * Connect start when the first file asks for them.
  */
 export default async function globalSetup(): Promise<void> {
+  // Every project of a run brings its own setup, and they share the servers.
+  if (globalThis.testServers) return;
   const starts = await Promise.allSettled([startPostgres(), startRedis('cache'), startRedis('queue')]);
   globalThis.testServers = starts.flatMap(start => (start.status === 'fulfilled' ? [start.value] : []));
   const failed = starts.find(start => start.status === 'rejected');

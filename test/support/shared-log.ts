@@ -1,5 +1,5 @@
 import { FreshetError } from '../../shared/errors.ts';
-import type { Change, Feed, FeedItem, FeedPosition, Gap, Taken } from '../../workers/feed/feed.ts';
+import type { Change, Feed, FeedItem, FeedPosition, Gap, Memory, Taken } from '../../workers/feed/feed.ts';
 
 /** An item before it has a place in the log. */
 export type LogItem =
@@ -10,13 +10,16 @@ export type LogItem =
       readonly number: number;
       readonly incarnation: string | null;
     }
-  | { readonly kind: 'unreadable'; readonly table: string | null; readonly xid: bigint | null };
+  | { readonly kind: 'unreadable'; readonly table: string | null; readonly xid: bigint | null }
+  /** Somebody else's: it takes a place and says nothing. */
+  | { readonly kind: 'foreign' };
 
 /** A log in memory whose partitions several workers share, as a broker's group would let them. */
 export interface SharedLog {
   readonly partitions: number;
   /** Up to where each partition was acknowledged. */
   readonly committed: ReadonlyMap<number, number>;
+  lengthOf(partition: number): number;
   append(partition: number, ...items: readonly LogItem[]): void;
   /** Hands the partitions out anew; whoever is not named has none. Everybody is told with their next call. */
   give(shares: Readonly<Record<string, readonly number[]>>): void;
@@ -36,7 +39,13 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
     changed.resolve();
     changed = Promise.withResolvers();
   };
-  signal.addEventListener('abort', tell);
+  const over = new Promise<void>(resolve => {
+    signal.addEventListener('abort', () => {
+      tell();
+      resolve();
+    });
+  });
+  const goesOn = (worker: string): Promise<unknown> => Promise.race([stalled.get(worker), over]);
 
   /** Something happens, or the time passes. */
   const happens = (waitMs: number): Promise<unknown> => {
@@ -48,6 +57,7 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
   return {
     partitions,
     committed,
+    lengthOf: partition => log[partition]!.length,
     append(partition, ...items) {
       log[partition]!.push(...items);
       tell();
@@ -70,10 +80,10 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
       const cursors = new Map<number, number>();
       const settledBefore = new Map<number, number>();
 
-      async function open(remembered: (partition: number) => Promise<FeedPosition | null>): Promise<Taken> {
+      async function open({ remembered }: Memory): Promise<Taken> {
         for (;;) {
           signal.throwIfAborted();
-          await stalled.get(worker);
+          await goesOn(worker);
           const share = shares.get(worker) ?? [];
           if (share.length === 0) {
             await happens(1_000);
@@ -102,10 +112,10 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
         open,
         async next(waitMs) {
           const come = (): FeedItem[] => opened.flatMap(partition => take(partition));
-          await stalled.get(worker);
+          await goesOn(worker);
           let items = come();
           if (items.length === 0 && !isMoved()) await happens(waitMs);
-          await stalled.get(worker);
+          await goesOn(worker);
           if (isMoved()) throw moved();
           items = items.length > 0 ? items : come();
           return items;
@@ -126,8 +136,10 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
 
       function take(partition: number): FeedItem[] {
         const from = cursors.get(partition)!;
-        const items = log[partition]!.slice(from).map((item, i): FeedItem => {
+        const behind = log[partition]!.slice(from);
+        const items = behind.flatMap((item, i): FeedItem | [] => {
           const offset = from + i;
+          if (item.kind === 'foreign') return [];
           if (item.kind === 'change') {
             return { kind: 'change', partition, change: item.change, receivedMs: Date.now() };
           }
@@ -145,8 +157,8 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
             error: new TypeError('unreadable'),
           };
         });
-        if (items.length === 0) return [];
-        const next = from + items.length;
+        if (behind.length === 0) return [];
+        const next = from + behind.length;
         cursors.set(partition, next);
         return [...items, { kind: 'mark', partition, position: String(next), committedMs: Date.now() }];
       }

@@ -20,7 +20,7 @@ export interface Writes {
 }
 
 /** Between two writes, so that some reads find a row that was not just changed. */
-const PAUSE_MS = 10;
+const PAUSE_MS = 25;
 
 /** Changes one row after the other, each by a transaction of its own. */
 export async function startWrites(
@@ -32,12 +32,11 @@ export async function startWrites(
   const client = await world.database.connect();
   let running = true;
   let count = 0;
-  const versions = new Map<number, number>();
   const loop = (async () => {
     for (let n = 0; running; n += 1) {
       const id = (n % rows) + 1;
-      const version = (versions.get(id) ?? 0) + 1;
-      versions.set(id, version);
+      const { version: before } = JSON.parse(history.newest(`/${name}/${id}`)!) as { version: number };
+      const version = before + 1;
       await history.write({ [`/${name}/${id}`]: bodyOf(id, version) }, () =>
         client.query(`update ${name} set version = $2 where id = $1`, [id, version]),
       );

@@ -6,7 +6,11 @@ import type { FeedItem } from '../../workers/feed/feed.ts';
 const HERE = 'this life';
 
 type BeatItem = FeedItem & { kind: 'beat' };
-const beat = (writer: string, number: number, more: { again?: boolean; incarnation?: string | null } = {}) => {
+const beat = (
+  writer: string,
+  number: number,
+  more: { again?: boolean; incarnation?: string | null } = {},
+) => {
   const { again = false, incarnation = HERE } = more;
   return { kind: 'beat', partition: 0, beat: { writer, number, incarnation }, again } satisfies BeatItem;
 };

@@ -1,8 +1,8 @@
+import type { KafkaRecord } from '../../connectors/kafka-client.ts';
 import type { Xid } from '../../shared/protocol/xid.ts';
 import { type Fields, parseUnwrapped, quoteLongIntegers, shown } from './debezium-json.ts';
 import type { RowReader } from './debezium-row.ts';
 import type { Change } from './feed.ts';
-import type { KafkaRecord } from './kafka-record.ts';
 
 /** An event of a served table, its transaction known. */
 export interface RowEvent {

@@ -1,3 +1,4 @@
+import type { KafkaRecord } from '../../connectors/kafka-client.ts';
 import { FIRST_NORMAL_XID, widen, XID_LIMIT, type Xid } from '../../shared/protocol/xid.ts';
 import type { TableShape } from '../../shared/resources/resource.ts';
 import { BEAT_PREFIX, parseBeat, partitionOfPrefix } from './beat-message.ts';
@@ -12,7 +13,6 @@ import {
 } from './debezium-json.ts';
 import { RowReader } from './debezium-row.ts';
 import type { FeedItem } from './feed.ts';
-import type { KafkaRecord } from './kafka-record.ts';
 
 export interface DebeziumEnvelopesOptions {
   /** For messages: where a record lies. */
@@ -80,6 +80,8 @@ export class DebeziumEnvelopes {
     const reader = this.#reader(source);
     if (!reader) return [];
     known.table = reader.qualified;
+    // A snapshot's own transaction has nothing to do with the rows it finds.
+    known.xid = envelope.op === 'r' ? null : this.#xidOf(source.txId);
     let before = rowOf(envelope.before, 'before');
     let after = rowOf(envelope.after, 'after');
     if (reader.isInexact(after) || reader.isInexact(before) || isInexact(source.lsn)) {
@@ -88,7 +90,6 @@ export class DebeziumEnvelopes {
       before = rowOf(envelope.before, 'before');
       after = rowOf(envelope.after, 'after');
     }
-    known.xid = envelope.op === 'r' ? null : this.#xidOf(source.txId);
     const change = changeOf({ op: envelope.op, source, before, after, xid: known.xid, reader, record });
     return [{ kind: 'change', partition: record.partition, change, receivedMs: this.#options.now() }];
   }

@@ -1,12 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import type { ConnectClient } from '../../connectors/connect-client.ts';
+import type { ConnectClient, SourceOffset } from '../../connectors/connect-client.ts';
 import type { KafkaNames } from '../../connectors/names.ts';
 import { FreshetError } from '../../shared/errors.ts';
 import type { Observer } from '../../shared/observe.ts';
 import { GapError } from '../gap-error.ts';
 import type { Gap } from './feed.ts';
 import type { ChangeSource } from './kafka-feed.ts';
+import { formatLsn, parseLsn } from './lsn.ts';
 import { createSlot, dropSlot, readSlot } from './slot.ts';
 
 export interface DebeziumSourceOptions {
@@ -44,20 +45,51 @@ export class DebeziumSource implements ChangeSource {
     this.#options = options;
   }
 
-  async ensure(): Promise<Gap | null> {
-    const gap = await this.#findGap();
-    if (gap === null) await this.#goOn();
-    else await this.#beginAnew(gap);
+  async ensure(doubt: () => Promise<void>): Promise<Gap | null> {
+    const gap = (await this.#findLoss()) ?? (await this.#whereReachable(() => this.#findHole()));
+    if (gap === null) {
+      await this.#whereReachable(() => this.#goOn());
+      return null;
+    }
+    await doubt();
+    await this.#beginAnew(gap);
     return gap;
   }
 
-  /** Why the slot cannot bring what the connector has not published yet; null while it can. */
-  async #findGap(): Promise<Gap | null> {
-    const { names, pool, connect } = this.#options;
+  /** Null while Connect is away: then nothing is published, no beat comes, and `watch` asks again. */
+  async #whereReachable<T>(work: () => Promise<T>): Promise<T | null> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof FreshetError && error.code === 'connect-unreachable') return null;
+      throw error;
+    }
+  }
+
+  /** Why the slot brings nothing any more; null while it does. */
+  async #findLoss(): Promise<Gap | null> {
+    const { names, pool, observer } = this.#options;
     const slot = await readSlot(pool, names.slot);
     if (slot === null) return { cause: 'slot-missing', detail: `there is no slot ${names.slot}` };
     if (slot.lostBecause !== null) {
       return { cause: 'slot-lost', detail: `slot ${names.slot} was invalidated: ${slot.lostBecause}` };
+    }
+    const { walStatus: status, retainedBytes } = slot;
+    observer.emit({ type: 'slot.checked', slot: names.slot, status, retainedBytes });
+    return null;
+  }
+
+  /** Why the slot cannot bring what the connector has not published yet: it was made anew, or moved by hand. */
+  async #findHole(): Promise<Gap | null> {
+    const { names, pool, connect } = this.#options;
+    const slot = await readSlot(pool, names.slot);
+    // Offsets after the slot: they are stored before the slot is told of them, so they are never behind it.
+    const published = connect && publishedUpTo((await connect.offsets(names.connector)) ?? []);
+    if (published && slot?.confirmedLsn && parseLsn(slot.confirmedLsn) > published) {
+      return {
+        cause: 'slot-ahead',
+        detail: `slot ${names.slot} stands at ${slot.confirmedLsn}, the connector has published up to ${formatLsn(published)}`,
+      };
     }
     return null;
   }
@@ -116,28 +148,17 @@ export class DebeziumSource implements ChangeSource {
     const restarts = new Restarts(this.#options);
     while (!signal.aborted) {
       try {
-        await this.#look();
-        await restarts.look();
-      } catch (error) {
-        if (error instanceof GapError) {
-          if (!signal.aborted) onLost(error);
+        const loss = await this.#findLoss();
+        const gap = loss ?? ((await restarts.look()) === 'FAILED' ? await this.#findHole() : null);
+        if (gap) {
+          if (!signal.aborted) onLost(new GapError(gap));
           return;
         }
+      } catch {
         // Postgres or Connect is away: both are looked at again, and no beat comes meanwhile.
       }
       await delay(WATCH_EVERY_MS, undefined, { signal }).catch(() => {});
     }
-  }
-
-  /** @throws GapError */
-  async #look(): Promise<void> {
-    const { names, pool, observer } = this.#options;
-    const gap = await this.#findGap();
-    if (gap) throw new GapError(gap);
-    const slot = await readSlot(pool, names.slot);
-    if (!slot) return;
-    const { walStatus: status, retainedBytes } = slot;
-    observer.emit({ type: 'slot.checked', slot: names.slot, status, retainedBytes });
   }
 }
 
@@ -152,9 +173,10 @@ class Restarts {
     this.#options = options;
   }
 
-  async look(): Promise<void> {
+  /** The task's state, or that of a connector without one; null where nobody can be asked. */
+  async look(): Promise<string | null> {
     const { names, connect, observer } = this.#options;
-    if (connect === null) return;
+    if (connect === null) return null;
     const found = await connect.state(names.connector);
     const state = found === null ? 'MISSING' : (found.task ?? found.connector);
     const nowMs = performance.now();
@@ -166,11 +188,23 @@ class Restarts {
     }
     const sinceMs = nowMs - this.#changedAtMs;
     if (state === 'RUNNING' && sinceMs > WELL_AFTER_MS) this.#pauseMs = FIRST_RESTART_MS;
-    if (state !== 'FAILED' || sinceMs < this.#pauseMs) return;
+    if (state !== 'FAILED' || sinceMs < this.#pauseMs) return state;
     this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_RESTART_MS);
     this.#changedAtMs = nowMs;
     await connect.restartFailed(names.connector);
+    return state;
   }
+}
+
+/** The newest place in the log that the connector has stored; null while it has stored none. */
+function publishedUpTo(offsets: readonly SourceOffset[]): bigint | null {
+  const places = offsets.flatMap(({ offset }) =>
+    ['lsn', 'lsn_proc', 'lsn_commit'].flatMap(name => {
+      const place = offset?.[name];
+      return typeof place === 'number' || typeof place === 'string' ? [BigInt(place)] : [];
+    }),
+  );
+  return places.reduce<bigint | null>((most, place) => (most === null || place > most ? place : most), null);
 }
 
 const missing = ({ connector }: KafkaNames): FreshetError =>

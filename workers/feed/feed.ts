@@ -77,6 +77,14 @@ export interface Gap {
   readonly detail: string;
 }
 
+/** What a feed asks of those who know how far it was followed. */
+export interface Memory {
+  /** Asked for only once a partition is ours, so that no other worker can still move it. */
+  readonly remembered: (partition: number) => Promise<FeedPosition | null>;
+  /** Called before a source is made anew: should this worker end in the middle, the next one must know of the gap. */
+  readonly doubt: () => Promise<void>;
+}
+
 /** A source as it was taken over: what of it is ours, and from where it goes on. */
 export interface Taken {
   /** Whether this worker keeps what exists once for a database: definitions, beats, the closing of gaps. */
@@ -95,11 +103,10 @@ export interface Feed {
   /** Prefixes of the messages that reach each partition, in its order; known once it was opened. */
   readonly beatPrefixes: readonly string[];
   /**
-   * Takes over what there is to take, and goes to the last acknowledged position of each partition. `remembered` is
-   * asked for only once a partition is ours, so that no other worker can still move it. Waits while other workers
-   * hold everything; rejects when the source cannot be reached.
+   * Takes over what there is to take, and goes to the last acknowledged position of each partition. Waits while other
+   * workers hold everything; rejects when the source cannot be reached.
    */
-  open(remembered: (partition: number) => Promise<FeedPosition | null>): Promise<Taken>;
+  open(memory: Memory): Promise<Taken>;
   /**
    * What has come since, at least one item unless `waitMs` passes first. Rejects when the connection is lost, and when
    * partitions moved to or from other workers: what was not acknowledged is delivered again, to whoever has it then.

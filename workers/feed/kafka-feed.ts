@@ -15,7 +15,7 @@ import type { TableShape } from '../../shared/resources/resource.ts';
 import { GapError } from '../gap-error.ts';
 import { beatPrefixes } from './beat-prefixes.ts';
 import { DebeziumEnvelopes } from './debezium-envelope.ts';
-import type { Feed, FeedItem, FeedPosition, Gap, Taken } from './feed.ts';
+import type { Feed, FeedItem, FeedPosition, Gap, Memory, Taken } from './feed.ts';
 import { startOf } from './kafka-position.ts';
 import { OffsetCommits } from './offset-commits.ts';
 import { RecordBuffer } from './record-buffer.ts';
@@ -23,8 +23,11 @@ import { watchTopic } from './topic-watch.ts';
 
 /** What fills the topic, kept going by the worker that leads. */
 export interface ChangeSource {
-  /** Makes the source one that brings every change from here on. Resolves with why changes may have been missed. */
-  ensure(): Promise<Gap | null>;
+  /**
+   * Makes the source one that brings every change from here on. Resolves with why changes may have been missed;
+   * `doubt` was called before anything was done that could hide it.
+   */
+  ensure(doubt: () => Promise<void>): Promise<Gap | null>;
   /** Watches it until the answer is called; `onLost` once, when `ensure` has to be called again. */
   watch(onLost: (error: Error) => void): () => void;
 }
@@ -114,7 +117,7 @@ export class KafkaFeed implements Feed {
     return `${this.name}:${partition}`;
   }
 
-  async open(remembered: (partition: number) => Promise<FeedPosition | null>): Promise<Taken> {
+  async open({ remembered, doubt }: Memory): Promise<Taken> {
     const { source, signal, observer, pool, beforeRecords } = this.#options;
     this.#stopWatching();
     await this.#join();
@@ -125,7 +128,7 @@ export class KafkaFeed implements Feed {
       this.#opened = assignment;
       this.#system = await identifySystem(pool);
       const leads = assignment.partitions.includes(0);
-      const made = leads ? await source.ensure() : null;
+      const made = leads ? await source.ensure(doubt) : null;
       const { starts, positions, gap } = await this.#locate(assignment.partitions, remembered);
       await beforeRecords();
       if (assignment !== this.#assignment) continue;
@@ -199,7 +202,7 @@ export class KafkaFeed implements Feed {
   /** Where each partition goes on, and whether that is where it was left. */
   async #locate(
     partitions: readonly number[],
-    remembered: (partition: number) => Promise<FeedPosition | null>,
+    remembered: Memory['remembered'],
   ): Promise<{ starts: Map<number, bigint>; positions: Map<number, FeedPosition | null>; gap: Gap | null }> {
     const { names } = this.#options;
     const positions = new Map<number, FeedPosition | null>();

@@ -6,7 +6,7 @@ import { identifySystem } from '../../shared/origin/adopt.ts';
 import type { Xid } from '../../shared/protocol/xid.ts';
 import type { TableShape } from '../../shared/resources/resource.ts';
 import { BEAT_PREFIX } from './beat-message.ts';
-import type { Feed, FeedItem, FeedPosition, Gap, Taken } from './feed.ts';
+import type { Feed, FeedItem, FeedPosition, Gap, Memory, Taken } from './feed.ts';
 import { parseLsn } from './lsn.ts';
 import { ReplicationStream } from './replication-stream.ts';
 import { createSlot, dropSlot, readSlot } from './slot.ts';
@@ -59,7 +59,7 @@ export class WalFeed implements Feed {
     return this.name;
   }
 
-  async open(remembered: (partition: number) => Promise<FeedPosition | null>): Promise<Taken> {
+  async open({ remembered }: Pick<Memory, 'remembered'>): Promise<Taken> {
     await this.close();
     const created = await this.#takeOver();
     this.#system = await identifySystem(this.#options.pool);
