@@ -2,8 +2,8 @@ import { readSettings, withoutPassword } from '../shared/config.ts';
 import { FreshetError } from '../shared/errors.ts';
 import type { Part } from '../shared/origin/examine/rights.ts';
 import { type Command, exitCode } from './command.ts';
-import { type DatabaseQuestion, examineDatabase, unreachable } from './doctor/database.ts';
-import { type Group, lacksOf } from './doctor/group.ts';
+import { examineDatabase } from './doctor/database.ts';
+import { lacksOf } from './doctor/group.ts';
 import { examineRedis } from './doctor/redis.ts';
 import { reportLines } from './doctor/report.ts';
 import { targetsOf } from './doctor/targets.ts';
@@ -28,16 +28,6 @@ export function partsNamed(option: string | boolean | undefined): readonly Part[
   });
 }
 
-async function databaseGroups(question: DatabaseQuestion): Promise<readonly Group[]> {
-  try {
-    const { databaseUrl } = question.targets;
-    return (await withClient(databaseUrl, client => examineDatabase(client, question))).groups;
-  } catch (error) {
-    if (error instanceof FreshetError && error.code === 'database-unreachable') return [unreachable(error)];
-    throw error;
-  }
-}
-
 /** Looks at everything that is not started here, and changes nothing. */
 export const command: Command = {
   usage: '[--json] [--as api|worker|connect]    --as: which part connects with the role of DATABASE_URL',
@@ -46,16 +36,16 @@ export const command: Command = {
     const settings = readSettings(env);
     const parts = partsNamed(options.as);
     const targets = targetsOf(settings);
-    const groups = [
-      ...(await databaseGroups({ settings, targets, parts })),
-      ...(await examineRedis(targets)),
-    ];
+    const database = await withClient(targets.databaseUrl, client =>
+      examineDatabase(client, { settings, targets, parts }),
+    );
+    const groups = [...database.groups, ...(await examineRedis(targets))];
     const isGood = lacksOf(groups).length === 0;
-    const database = withoutPassword(targets.databaseUrl);
+    const shownUrl = withoutPassword(targets.databaseUrl);
     if (options.json) {
-      print(JSON.stringify({ isGood, database, feed: targets.feed, parts, groups }, null, 2));
+      print(JSON.stringify({ isGood, database: shownUrl, feed: targets.feed, parts, groups }, null, 2));
     } else {
-      const title = `${database}, feed ${targets.feed}, as ${parts.join(' and ')}`;
+      const title = `${shownUrl}, feed ${targets.feed}, as ${parts.join(' and ')}`;
       for (const line of reportLines(title, groups)) print(line);
     }
     return isGood ? exitCode.good : exitCode.databaseNotPrepared;

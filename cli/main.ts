@@ -25,6 +25,10 @@ const commands: Readonly<Record<string, Entry>> = {
     about: 'the SQL that mends the database; --apply runs it',
     load: () => import('./init.ts'),
   },
+  connector: {
+    about: 'the connector of the kafka feed: register, status, restart, remove',
+    load: () => import('./connector.ts'),
+  },
   sql: { about: 'run a statement in the database that is up', load: () => import('./sql.ts') },
   cache: { about: 'orders to the cache: flush', load: () => import('./cache.ts') },
   reset: { about: 'forget the data of the local servers', load: () => import('./reset.ts') },

@@ -112,7 +112,10 @@ function checked(settings: Readonly<Record<string, string>>): ConnectorConfig {
     }
     // A JAAS configuration has a reference inside.
     if (isSecret.test(name) && !/\$\{[^{}]+:[^{}]+\}/.test(value))
-      throw bad(`${name} is a secret: give a reference`, `As in ${passwordInFile('/path/to/file.properties')}.`);
+      throw bad(
+        `${name} is a secret: give a reference`,
+        `As in ${passwordInFile('/path/to/file.properties')}.`,
+      );
   }
   return settings;
 }

@@ -55,6 +55,11 @@ export class Definitions {
     this.#held.clear();
   }
 
+  /** Every transaction that was running when a table was last held has ended. */
+  release(): void {
+    this.#held.clear();
+  }
+
   /**
    * Compares P with what is known. False while a transaction that P sees may not have told the other sessions of
    * its change yet: such a P settles nothing.

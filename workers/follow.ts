@@ -227,6 +227,7 @@ export class Follower {
     const first = await this.#tablesNow(incarnation);
     const opened = await store.newEpoch(incarnation, first.states);
     await barrier.pass();
+    lead.definitions.release();
     const { p, states } = await this.#tablesNow(incarnation);
     const epoch = await store.closeEpoch(opened, incarnation, states);
     if (epoch === null) {

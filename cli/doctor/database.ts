@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { kafkaNames } from '../../connectors/names.ts';
 import type { Settings } from '../../shared/config.ts';
 import { slotOf } from '../../shared/origin/adopt.ts';
-import { type Finding, missing } from '../../shared/origin/examine/finding.ts';
+import type { Finding } from '../../shared/origin/examine/finding.ts';
 import { examineObjects } from '../../shared/origin/examine/objects.ts';
 import { examineTables } from '../../shared/origin/examine/publication.ts';
 import { examineRights, type Part } from '../../shared/origin/examine/rights.ts';
@@ -54,9 +54,3 @@ export async function examineDatabase(
   ];
   return { groups, resources };
 }
-
-/** Nobody could be asked. */
-export const unreachable = (error: { message: string; hint?: string | undefined }): Group => ({
-  name: 'Server',
-  findings: [missing(error.message, { mend: error.hint ?? null })],
-});

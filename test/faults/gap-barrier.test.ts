@@ -106,6 +106,29 @@ describe('the barrier of a gap', () => {
     await Promise.all([first.end(), later.end()]);
   });
 
+  test('is also what a held table waits for: it is cached again behind it', async () => {
+    await warm(api, '/bays/1');
+    const before = await epochOf(world);
+    const held = await holdTransaction(world.database.url);
+    await world.database.query(`alter table bays add column depth int`);
+    await eventually(
+      'the table is held',
+      async () => (await world.store.control())?.tables.get('bays')?.digest,
+      digest => digest === null,
+    );
+    await world.store.newEpoch(null, []);
+    await eventually(
+      'the gap waits',
+      workerSays,
+      seen => seen?.gap === 'ordered' && seen.waitingFor?.length === 1,
+    );
+    await held.commit();
+    await held.end();
+    await world.fresh(api);
+    expect((await warm(api, '/bays/1')).body).toContain('"depth":null');
+    expect(await epochOf(world)).not.toBe(before);
+  });
+
   test('is waited for when a beat never came: beat-missing', async () => {
     await world.fresh(api);
     const position = await eventually(

@@ -121,7 +121,7 @@ describe('workers that share partitions', () => {
     });
 
     test('prove nothing of what came behind it until the leader has closed it', async () => {
-      const goOn = crew.log.stall('leader');
+      const goOn = await crew.log.stall('leader');
       const number = await loseBeats(1);
       await eventually(
         'the member tells',
@@ -166,7 +166,7 @@ describe('workers that share partitions', () => {
     test('forget how far its partitions were followed, until something is settled behind it', async () => {
       await settles(1);
       expect(await position(1)).not.toBeNull();
-      const goOn = crew.log.stall('leader');
+      const goOn = await crew.log.stall('leader');
       await loseBeats(1);
       await eventually(
         'it is forgotten',
@@ -185,7 +185,7 @@ describe('workers that share partitions', () => {
       const before = await crew.epoch();
       await crew.fill(1);
       await settles(1);
-      const goOn = crew.log.stall('member');
+      const goOn = await crew.log.stall('member');
       await crew.update(1, 'while it moves', 1);
       crew.log.give({ leader: [0, 1] });
       await eventually(
@@ -210,6 +210,13 @@ describe('workers that share partitions', () => {
 
     test('take no position from the one that had it before and was only held up', async () => {
       await settles(1);
+      const remembered = performance.now();
+      // Positions are remembered so often and no oftener.
+      await eventually(
+        'one may be remembered again',
+        () => performance.now() - remembered,
+        ms => ms > 300,
+      );
       const held = member.questions.holdNext();
       crew.log.append(1, { kind: 'foreign' });
       await held.answered;
@@ -334,7 +341,7 @@ describe('workers that share partitions', () => {
     });
 
     test('has read changes by an older definition, put the table in doubt', async () => {
-      const goOn = crew.log.stall('member');
+      const goOn = await crew.log.stall('member');
       const before = await generation();
       await crew.world.database.query('alter table users add column more int');
       await eventually(
@@ -368,7 +375,7 @@ describe('workers that share partitions', () => {
 
     test('is in another life of the database, settle nothing until the leader has closed that gap', async () => {
       await settles(1);
-      const goOn = crew.log.stall('leader');
+      const goOn = await crew.log.stall('leader');
       await crew.world.database.query(`update freshet.alive set incarnation = gen_random_uuid()`);
       const before = await position(1);
       const number = await crew.beat();

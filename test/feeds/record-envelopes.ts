@@ -1,15 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
+import { openRecorder } from '../support/envelope-recorder.ts';
 import {
   isRecorded,
   normalised,
   type Recording,
   readRecordings,
-  recordAll,
   steady,
   writeRecordings,
 } from '../support/envelope-recording.ts';
 import { hostKafkaChain } from '../support/kafka-chain.ts';
 import { startPostgres } from '../support/servers.ts';
+import { CASES } from './envelope-cases.ts';
 
 /*
  * Records test/feeds/golden anew from the real connector: `node test/feeds/record-envelopes.ts`. It starts its own
@@ -28,10 +29,16 @@ const chain = await hostKafkaChain();
 try {
   process.env.TEST_POSTGRES_URL = postgres.url;
   process.env.TEST_KAFKA_CHAIN_URL = chain.url;
-  const { common, recordings } = await recordAll();
+  const recorder = await openRecorder();
+  const recordings: Recording[] = [];
+  try {
+    for (const one of CASES) recordings.push(await recorder.record(one));
+  } finally {
+    await recorder.close();
+  }
   const former = new Map(isRecorded() ? readRecordings().map(one => [one.name, told(one)]) : []);
   const changed = recordings.filter(one => !isDeepStrictEqual(former.get(one.name), told(one)));
-  if (changed.length > 0) writeRecordings(common, recordings);
+  if (changed.length > 0) writeRecordings(recorder.common, recordings);
   console.log(
     changed.length === 0
       ? `${recordings.length} recordings, all as they were`

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { createDatabase, type TestDatabase } from '../support/database.ts';
@@ -74,22 +75,21 @@ describe('a database that nobody prepared', () => {
     await adopt();
     await database.query(`insert into logs values ('a'); update logs set line = 'b'`);
     const found = await diagnose(env);
-    expect(whatIn(found.notes)).toContain(
-      'logs is not served: expected a primary key, found none',
-    );
+    expect(whatIn(found.notes)).toContain('logs is not served: expected a primary key, found none');
   });
 
   test('is made fit by init --apply while somebody writes: it tells whom it waits for', async () => {
-    const held = await holdTransaction(database, 'insert into cities values (2)');
+    const held = await holdTransaction(database.url);
     const init = startCli(['init', '--apply'], env);
     try {
       await eventually(
         'the one who writes is named',
         () => init.printed(),
-        printed => /waits for the transactions that are writing now:\n {2}process \d+ of Postgres/.test(printed),
+        printed =>
+          /waits for the transactions that are writing now:\n {2}process \d+ of Postgres/.test(printed),
       );
     } finally {
-      await held.commit();
+      await held.end();
     }
     expect(await init.ended).toMatchObject({ code: 0 });
   });
@@ -132,9 +132,7 @@ describe('a prepared database of which something was taken is told exactly that,
     {
       what: 'an operation of the publication',
       broken: [`alter publication freshet set (publish = 'insert, update')`],
-      says: [
-        'cities: expected all operations in the publication freshet, found no delete, truncate',
-      ],
+      says: ['cities: expected all operations in the publication freshet, found no delete, truncate'],
     },
     {
       what: 'a table without a key is published',
@@ -189,7 +187,8 @@ describe('a prepared database of which something was taken is told exactly that,
 
 describe('the replication slot', () => {
   const slotName = (): string => `freshet_wal_${database.name}`;
-  const dropSlot = (): Promise<unknown> => database.query('select pg_drop_replication_slot($1)', [slotName()]);
+  const dropSlot = (): Promise<unknown> =>
+    database.query('select pg_drop_replication_slot($1)', [slotName()]);
 
   test('that is missing is made by the SQL', async () => {
     await adopt();
@@ -224,7 +223,9 @@ describe('the replication slot', () => {
           await database.query(`select pg_logical_emit_message(false, 'filler', 'x'), pg_switch_wal()`);
           await database.query('checkpoint');
           return (
-            await database.query('select wal_status from pg_replication_slots where slot_name = $1', [slotName()])
+            await database.query('select wal_status from pg_replication_slots where slot_name = $1', [
+              slotName(),
+            ])
           ).rows[0].wal_status;
         },
         status => status === 'lost',
@@ -245,7 +246,12 @@ describe('the replication slot', () => {
 describe('the server', () => {
   test('lacks its settings: each is named, and the SQL with a restart mends them', async () => {
     const poor = await startPostgres({
-      settings: { wal_level: 'replica', max_slot_wal_keep_size: -1, max_replication_slots: 1, max_wal_senders: 1 },
+      settings: {
+        wal_level: 'replica',
+        max_slot_wal_keep_size: -1,
+        max_replication_slots: 1,
+        max_wal_senders: 1,
+      },
     });
     try {
       const settings = { DATABASE_URL: poor.url };
@@ -307,33 +313,113 @@ describe('the server', () => {
     }
   }, 60_000);
 
-  test.each([
-    ['*', true],
-    [`FIRST 1 ("berlin", "Freshet WAL feed")`, true],
-    ['ANY 1 (berlin, oslo)', false],
-  ])('with synchronous_standby_names = %s', async (value, isRefused) => {
-    await adopt();
-    await database.query(`alter system set synchronous_standby_names = '${value}'`);
-    await database.query('select pg_reload_conf()');
-    try {
+  describe('whose synchronous standbys are', () => {
+    const standbys = async (statement: string, value: string): Promise<void> => {
+      await database.query(statement);
+      await database.query('select pg_reload_conf()');
       await eventually(
-        'the setting is there',
-        async () => (await database.query('show synchronous_standby_names')).rows[0].synchronous_standby_names,
-        seen => seen === value,
+        'the setting holds',
+        async () =>
+          (await database.query(`select current_setting('synchronous_standby_names') as now`)).rows[0].now,
+        now => now === value,
       );
-      expect(whatIn((await diagnose(env)).lacks)).toEqual(
-        isRefused
-          ? [
-              `synchronous_standby_names = '${value}' takes our walsender ("freshet wal feed") for a synchronous standby`,
-            ]
-          : [],
-      );
-      // `up` would make every commit of this server wait.
-      if (isRefused) expect((await runCli(['up'], { ...env, FRESHET_DATA_DIR: folder() })).code).toBe(3);
+    };
+    afterEach(() => standbys('alter system reset synchronous_standby_names', ''));
+
+    test.each([
+      ['*', true],
+      ['FIRST 1 ("berlin", "Freshet WAL feed")', true],
+      ['ANY 1 (berlin, oslo)', false],
+    ])('%s', async (value, isRefused) => {
+      await adopt();
+      await standbys(`alter system set synchronous_standby_names = '${value}'`, value);
+      const says = `synchronous_standby_names = '${value}' takes our walsender ("freshet wal feed") for a synchronous standby`;
+      expect(whatIn((await diagnose(env)).lacks)).toEqual(isRefused ? [says] : []);
+    });
+  });
+});
+
+describe('the two Redis', () => {
+  const cacheUrl = process.env.TEST_CACHE_REDIS_URL!;
+  const queueUrl = process.env.TEST_QUEUE_REDIS_URL!;
+
+  test('are good as the product starts them', async () => {
+    await adopt();
+    const found = await diagnose({ ...env, REDIS_URL: cacheUrl, QUEUE_REDIS_URL: queueUrl });
+    expect({ code: found.code, lacks: found.lacks, notes: whatIn(found.notes) }).toEqual({
+      code: 0,
+      lacks: [],
+      notes: [expect.stringContaining('is a superuser'), expect.stringContaining('logs is not served')],
+    });
+  });
+
+  test('are refused in each other’s place', async () => {
+    await adopt();
+    const found = await diagnose({ ...env, REDIS_URL: queueUrl, QUEUE_REDIS_URL: cacheUrl });
+    expect(found.code).toBe(3);
+    expect(whatIn(found.lacks)).toEqual(['its maxmemory-policy is allkeys-lfu, noeviction is needed']);
+    expect(whatIn(found.notes)).toEqual(
+      expect.arrayContaining(['maxmemory is not limited', 'it keeps a journal (appendonly)']),
+    );
+  });
+
+  test('must be two servers, whatever they are called', async () => {
+    await adopt();
+    const { lacks } = await diagnose({
+      ...env,
+      REDIS_URL: queueUrl,
+      QUEUE_REDIS_URL: queueUrl.replace('127.0.0.1', '127.1'),
+    });
+    expect(whatIn(lacks)).toEqual(['it is the same server as that of REDIS_URL']);
+  });
+
+  test('must answer, and no password is printed', async () => {
+    await adopt();
+    const { port } = new URL(cacheUrl);
+    const { code, text } = await runCli(['doctor'], {
+      ...env,
+      REDIS_URL: `redis://:wrong-secret@127.0.0.1:${port}`,
+    });
+    expect(code).toBe(3);
+    expect(text).toContain('it does not answer: WRONGPASS');
+    expect(text).not.toContain('wrong-secret');
+  });
+});
+
+describe('what cannot be looked at', () => {
+  test('no database is named and none runs', async () => {
+    const { code, text } = await runCli(['doctor'], { FRESHET_DATA_DIR: join(tmpdir(), 'no-such-freshet') });
+    expect({ code, text }).toEqual({
+      code: 1,
+      text: expect.stringMatching(/^DATABASE_URL is not set, and no local database runs\n/),
+    });
+  });
+
+  test('the database does not answer: no password is printed', async () => {
+    const { code, text } = await runCli(['doctor'], {
+      DATABASE_URL: 'postgres://me:secret-word@127.0.0.1:1/x',
+    });
+    expect(code).toBe(1);
+    expect(text).toContain('postgres://me:••••@127.0.0.1:1/x cannot be reached');
+    expect(text).not.toContain('secret-word');
+  });
+
+  test('a part that does not exist is named', async () => {
+    expect(await runCli(['doctor', '--as', 'nobody'], env)).toMatchObject({
+      code: 1,
+      text: expect.stringContaining('--as: expected one of all, api, worker, connect, got "nobody"'),
+    });
+  });
+
+  test('init is led to another database', async () => {
+    const other = await createDatabase(server.url);
+    try {
+      expect(await runCli(['init', '--apply', '--admin-url', other.url], env)).toMatchObject({
+        code: 1,
+        text: expect.stringContaining(`--admin-url leads to database ${other.name}`),
+      });
     } finally {
-      await database.query(`set synchronous_commit = local; alter system reset synchronous_standby_names`).catch(
-        () => {},
-      );
+      await other.drop();
     }
   });
 });

@@ -16,8 +16,8 @@ const packageJson = JSON.parse(read('package.json')) as {
   dependencies: Record<string, string>;
 };
 
-/** Services that do their work once and end. */
-const oneShot = ['register'];
+/** Services that do their work once and end: at every start, and when somebody asks. */
+const oneShot = ['register', 'admin'];
 const passwords = Object.entries(parseEnv(example))
   .filter(([name]) => /PASSWORD$/.test(name))
   .map(([name]) => name);
@@ -95,7 +95,7 @@ describe('variables', () => {
 
 describe('Freshet in containers', () => {
   test.each(ours)('%s has an environment that its process accepts', (_name, { command, environment }) => {
-    const isProcess = command![1] !== 'cli/main.ts';
+    const isProcess = command !== undefined && command[1] !== 'cli/main.ts';
     const settings = isProcess ? readProcessSettings(environment) : readSettings(environment);
     expect(settings.feed).toBe('kafka');
     expect(environment.FRESHET_KAFKA_BROKERS).toBe('kafka:9092');
@@ -131,6 +131,25 @@ describe('Freshet in containers', () => {
       );
       expect(service(name).environment.REDISCLI_AUTH).toBe(asked);
     }
+  });
+
+  test('register tells Connect the file that Connect has, and who may read the log', () => {
+    const { command } = service('register');
+    const option = (name: string): string | undefined =>
+      command!.find(word => word.startsWith(`--${name}=`))?.slice(name.length + 3);
+    expect(command!.slice(0, 4)).toEqual(['node', 'cli/main.ts', 'connector', 'register']);
+    expect(option('password-file')).toBe(service('connect').configs[0]!.target);
+    const database = new URL(option('database')!);
+    expect([database.hostname, database.username, database.password]).toEqual([
+      'postgres',
+      'freshet_connect',
+      '',
+    ]);
+    const known = [...read('cli/connector.ts').matchAll(/^ {4}'?([\w-]+)'?: \{ type:/gm)].map(
+      ([, name]) => name,
+    );
+    const given = command!.slice(4).map(word => /^--([\w-]+)/.exec(word)![1]);
+    expect(given.filter(name => !known.includes(name))).toEqual([]);
   });
 
   test('each role of the database is made by the script for new clusters', () => {
@@ -296,7 +315,10 @@ describe('settings of the stores agree with those of the local stack', () => {
     );
     expect(differing).toEqual([]);
     expect(set.get('bootstrap.servers')).toBe(service('worker').environment.FRESHET_KAFKA_BROKERS);
-    const [{ target }] = service('connect').configs as [{ target: string }];
-    expect(target.startsWith(`${set.get('config.providers.file.param.allowed.paths')}/`)).toBe(true);
+    expect(
+      service('connect').configs[0]!.target.startsWith(
+        `${set.get('config.providers.file.param.allowed.paths')}/`,
+      ),
+    ).toBe(true);
   });
 });

@@ -4,10 +4,9 @@ import type { KafkaRecord } from '../../connectors/kafka-client.ts';
 import type { TableShape } from '../../shared/resources/resource.ts';
 import { DebeziumEnvelopes } from '../../workers/feed/debezium-envelope.ts';
 import { quoteLongIntegers } from '../../workers/feed/debezium-json.ts';
-import { printerOf } from '../../workers/feed/debezium-value.ts';
+import { printerOf, UNAVAILABLE } from '../../workers/feed/debezium-value.ts';
 import type { Change, FeedItem, Image } from '../../workers/feed/feed.ts';
-import { CASES, SCHEMA } from '../feeds/envelope-cases.ts';
-import { openBothFeeds } from './both-feeds.ts';
+import type { BothFeeds } from './both-feeds.ts';
 
 /** A record as it is kept: its bytes as text. */
 export interface RecordedRecord {
@@ -60,30 +59,6 @@ export const readRecordings = (): Recording[] =>
     .filter(name => name !== COMMON)
     .map(name => ({ name, ...(read(name) as Omit<Recording, 'name'>) }));
 
-/** Runs every case against a connector of its own. The servers are those of TEST_POSTGRES_URL and TEST_KAFKA_CHAIN_URL. */
-export async function recordAll(): Promise<{ common: RecordedBy; recordings: Recording[] }> {
-  const feeds = await openBothFeeds(SCHEMA, 1);
-  try {
-    const recordings: Recording[] = [];
-    for (const { name, statements } of CASES) {
-      const { items, records } = await feeds.run(statements);
-      recordings.push({
-        name,
-        statements,
-        records: records.map(toRecorded),
-        changes: halved(changesOf(items), feeds.tables),
-      });
-    }
-    const { topicPrefix, namespace, reference, tables } = feeds;
-    return {
-      common: { topicPrefix, namespace, reference: String(reference), tables: [...tables.values()] },
-      recordings,
-    };
-  } finally {
-    await feeds.close();
-  }
-}
-
 export function writeRecordings(common: RecordedBy, recordings: readonly Recording[]): void {
   mkdirSync(folder, { recursive: true });
   const write = (name: string, content: object): void =>
@@ -94,17 +69,6 @@ export function writeRecordings(common: RecordedBy, recordings: readonly Recordi
 
 export const isRecorded = (): boolean => existsSync(fileOf(COMMON));
 
-function toRecorded({ partition, offset, key, value, headers }: KafkaRecord): RecordedRecord {
-  const text = (header: KafkaRecord['headers'][string]): string => String([header].flat()[0]);
-  return {
-    partition,
-    offset,
-    key: key?.toString() ?? null,
-    value: value?.toString() ?? null,
-    headers: Object.fromEntries(Object.entries(headers).map(([name, header]) => [name, text(header)])),
-  };
-}
-
 const fromRecorded = (record: RecordedRecord): KafkaRecord => ({
   ...record,
   key: record.key === null ? null : Buffer.from(record.key),
@@ -112,16 +76,31 @@ const fromRecorded = (record: RecordedRecord): KafkaRecord => ({
 });
 
 /** What the product makes of recorded envelopes. */
-export function decode(
+export const decode = (
   { topicPrefix, namespace, reference, tables }: RecordedBy,
   records: readonly RecordedRecord[],
+): FeedItem[] =>
+  decodeRecords(
+    {
+      topicPrefix,
+      namespace,
+      reference: BigInt(reference),
+      tables: new Map(tables.map(table => [table.qualified, table])),
+    },
+    records.map(fromRecorded),
+  );
+
+/** What the product makes of the records of a connector. */
+export function decodeRecords(
+  connector: Pick<BothFeeds, 'topicPrefix' | 'namespace' | 'reference' | 'tables'>,
+  records: readonly KafkaRecord[],
 ): FeedItem[] {
-  const served = new Map(tables.map(table => [table.qualified, table]));
+  const { topicPrefix, namespace, reference, tables } = connector;
   const envelopes = new DebeziumEnvelopes({
     topic: `${topicPrefix}.changes`,
     topicPrefix,
-    tables: () => served,
-    reference: () => BigInt(reference),
+    tables: () => tables,
+    reference: () => reference,
     namespace,
     now: () => 0,
     settledBefore: () => 0n,
@@ -129,7 +108,7 @@ export function decode(
       throw new Error(`the beat at ${offset} was meant for partition ${intended}`);
     },
   });
-  return records.flatMap(record => envelopes.read(fromRecorded(record)));
+  return records.flatMap(record => envelopes.read(record));
 }
 
 /** @throws when something else than changes and messages came. */
@@ -140,8 +119,9 @@ export const changesOf = (items: readonly FeedItem[]): Change[] =>
   });
 
 /**
- * Changes as both feeds can tell them: one of the primary key as its two halves, since Debezium sends those apart, and
- * images of the columns that keys and tags are made of.
+ * Changes as both feeds can tell them: one of the primary key as its two halves, since Debezium sends those apart;
+ * images of the columns that keys and tags are made of, what did not change out of line taken from the row before,
+ * and texts that look like Debezium's word for that unknown, as they are to it.
  */
 export function halved(
   changes: readonly Change[],
@@ -152,16 +132,15 @@ export function halved(
     const printed = new Set(
       tables.get(table)!.columns.flatMap(column => (printerOf(column) ? [column.name] : [])),
     );
-    const told = (image: Image | null): Image | null =>
-      image &&
+    const told = (image: Image): Image =>
       Object.fromEntries(
         Object.entries(image)
-          .filter(([name]) => printed.has(name))
-          .toSorted(),
+          .filter(([name, text]) => printed.has(name) && text !== UNAVAILABLE)
+          .toSorted(([a], [b]) => (a < b ? -1 : 1)),
       );
     const frame = { table, xid: String(xid), lsn: String(lsn), committedMs };
-    const before = { keyBefore, before: told(change.before) };
-    const after = { keyAfter, after: told(change.after) };
+    const before = { keyBefore, before: change.before && told(change.before) };
+    const after = { keyAfter, after: change.after && told({ ...change.before, ...change.after }) };
     if (op !== 'update' || !keyBefore || String(keyBefore) === String(keyAfter))
       return [{ op, ...frame, ...before, ...after }];
     return [

@@ -23,17 +23,17 @@ export interface SharedLog {
   append(partition: number, ...items: readonly LogItem[]): void;
   /** Hands the partitions out anew; whoever is not named has none. Everybody is told with their next call. */
   give(shares: Readonly<Record<string, readonly number[]>>): void;
-  /** What a worker sees of it. One that was told nothing of a new share (`stall`) goes on with the old one. */
+  /** What a worker sees of it. */
   feed(worker: string): Feed;
-  /** Lets a worker's calls wait, as if its process were stopped, until the answer is called. */
-  stall(worker: string): () => void;
+  /** Holds a worker up at its next call; resolves once it stands there, with what lets it go on. */
+  stall(worker: string): Promise<() => void>;
 }
 
 export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
   const log: LogItem[][] = Array.from({ length: partitions }, () => []);
   const committed = new Map<number, number>();
   const shares = new Map<string, readonly number[]>();
-  const stalled = new Map<string, Promise<void>>();
+  const stalled = new Map<string, { readonly until: Promise<void>; readonly arrived: () => void }>();
   let changed = Promise.withResolvers<void>();
   const tell = (): void => {
     changed.resolve();
@@ -45,7 +45,10 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
       resolve();
     });
   });
-  const goesOn = (worker: string): Promise<unknown> => Promise.race([stalled.get(worker), over]);
+  const goesOn = (worker: string): Promise<unknown> => {
+    stalled.get(worker)?.arrived();
+    return Promise.race([stalled.get(worker)?.until, over]);
+  };
 
   /** Something happens, or the time passes. */
   const happens = (waitMs: number): Promise<unknown> => {
@@ -67,12 +70,15 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
       for (const [worker, share] of Object.entries(given)) shares.set(worker, share);
       tell();
     },
-    stall(worker) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      stalled.set(worker, promise);
+    async stall(worker) {
+      const until = Promise.withResolvers<void>();
+      const arrived = Promise.withResolvers<void>();
+      stalled.set(worker, { until: until.promise, arrived: arrived.resolve });
+      tell();
+      await arrived.promise;
       return () => {
         stalled.delete(worker);
-        resolve();
+        until.resolve();
       };
     },
     feed(worker) {

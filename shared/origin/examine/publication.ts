@@ -12,7 +12,7 @@ interface PublicationFacts {
   readonly exists: boolean;
   readonly allTables: boolean;
   /** Published tables whose updates and deletes the server refuses, because nothing names their rows. */
-  readonly nameless: readonly string[];
+  readonly nameless: readonly { readonly table: string; readonly key: 'good' | 'deferrable' | null }[];
   /** Tables of schema public that could be published. */
   readonly candidates: readonly string[];
 }
@@ -22,16 +22,17 @@ const FACTS = `
     'exists', exists (select from pg_publication where pubname = $1),
     'allTables', exists (select from pg_publication where pubname = $1 and puballtables),
     'nameless', coalesce((
-      select json_agg(format('%I.%I', p.schemaname, p.tablename) order by p.schemaname, p.tablename)
+      select json_agg(json_build_object(
+        'table', format('%I.%I', p.schemaname, p.tablename),
+        'key', case i.indimmediate when true then 'good' when false then 'deferrable' end
+      ) order by p.schemaname, p.tablename)
       from pg_publication_tables p
       join pg_publication pub on pub.pubname = p.pubname and (pub.pubupdate or pub.pubdelete)
       join pg_namespace n on n.nspname = p.schemaname
       join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename
-      where p.pubname = $1 and c.relkind = 'r' and (
-        c.relreplident = 'n' or c.relreplident = 'd' and not exists (
-          select from pg_index i where i.indrelid = c.oid and i.indisprimary and i.indimmediate
-        )
-      )
+      left join pg_index i on i.indrelid = c.oid and i.indisprimary
+      where p.pubname = $1 and c.relkind = 'r'
+        and (c.relreplident = 'n' or c.relreplident = 'd' and not coalesce(i.indimmediate, false))
     ), '[]'::json),
     'candidates', coalesce((
       select json_agg(format('%I.%I', n.nspname, c.relname) order by c.relname)
@@ -110,15 +111,16 @@ function covered({ allTables }: PublicationFacts, names: readonly string[]): Fin
 }
 
 function checkNameless({ nameless, allTables }: PublicationFacts): Finding[] {
-  return nameless.map(table =>
+  const takeOut = (table: string): string => `alter publication ${PUBLICATION} drop table ${table}`;
+  const identify = (table: string, by: 'default' | 'full'): string =>
+    `alter table ${table} replica identity ${by}`;
+  return nameless.map(({ table, key }) =>
     missing(`${table} is published and has nothing that names its rows`, {
       why: 'Postgres refuses to update and delete there, whoever tries.',
       sql: [
-        allTables
-          ? `alter table ${table} replica identity full`
-          : `alter publication ${PUBLICATION} drop table ${table}`,
+        key === null && !allTables ? takeOut(table) : identify(table, key === 'good' ? 'default' : 'full'),
       ],
-      mend: 'Or give it a primary key.',
+      mend: key === null ? 'Or give it a primary key.' : null,
     }),
   );
 }
