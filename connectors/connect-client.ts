@@ -268,7 +268,7 @@ function parseJson(text: string): unknown {
 
 /** `fetch` says only "fetch failed"; what failed is in its cause. */
 function reasonOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  const code = (cause as { code?: unknown }).code;
+  const { cause = error } = error as { cause?: unknown };
+  const { code } = cause as { code?: unknown };
   return typeof code === 'string' ? code : describe(cause);
 }

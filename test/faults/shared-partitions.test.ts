@@ -265,7 +265,7 @@ describe('workers that share partitions', () => {
       await left;
       await crew.proven();
       expect(await closed()).toBe(true);
-      expect(gaps(member.observer)).toEqual(['ordered']);
+      expect(gaps(member.observer)).toHaveLength(1);
     });
 
     test('are not led by one that was held up while another one closed a gap', async () => {
@@ -282,16 +282,17 @@ describe('workers that share partitions', () => {
       );
       await held.commit();
       await held.end();
+      // Both may have had a try at it, but the one that stands by in the end is the one that has nothing.
+      await eventually(
+        'the gap is closed by the one that leads',
+        async () => {
+          await crew.beat();
+          return crew.world.store.control();
+        },
+        control => control?.worker === 'member' && control.isClosed,
+      );
       await crew.proven();
       await crew.fill(1);
-      expect(await closed()).toBe(true);
-      expect((await crew.world.store.control())!.worker).toBe('member');
-      // Whoever led before stands by now.
-      await eventually(
-        'it has nothing',
-        () => leader.applier.partitions.length,
-        () => true,
-      );
       await crew.update(1, 'by the new leader', 0);
       await eventually(
         'the change came',
@@ -371,6 +372,25 @@ describe('workers that share partitions', () => {
         entry => entry === null,
       );
       expect(raised(member.observer)).toHaveLength(1);
+    });
+
+    test('is held for its definition while a gap is closed, is cached again afterwards', async () => {
+      const held = await holdTransaction(crew.world.database.url);
+      await crew.world.database.query('alter table users add column more int');
+      await eventually(
+        'the table is held',
+        async () => {
+          crew.log.append(0, { kind: 'foreign' });
+          return generation();
+        },
+        ({ digest }) => digest === null,
+      );
+      await crew.world.store.newEpoch(null, []);
+      await crew.beat();
+      await held.commit();
+      await held.end();
+      await crew.proven();
+      await crew.fill(1);
     });
 
     test('is in another life of the database, settle nothing until the leader has closed that gap', async () => {

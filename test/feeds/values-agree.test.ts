@@ -39,7 +39,7 @@ const types: readonly (readonly [type: string, values: fc.Arbitrary<string>])[] 
   ['boolean', fc.constantFrom('t', 'f')],
   ['glum', fc.constantFrom(...labels)],
   ['birthday', date],
-  ['tall', between(1n, 2n ** 63n - 1n)],
+  ['tall', fc.bigInt({ min: 1n, max: 2n ** 63n - 1n }).map(String)],
   ['short', text],
 ];
 const names = types.map(([type], i) => `${type.replace(/\W.*/, '')}_${i}`);
@@ -107,7 +107,7 @@ describe('what keys and tags are made of', () => {
       const decoded = await agree([
         `insert into ${table} values ${rest.map(key => `(${literal(key)}, 'n')`).join(', ')}`,
         `update ${table} set note = key`,
-        `update ${table} set key = ${literal(last!)} where key = ${literal(rest[0]!)}`,
+        `update ${table} set key = ${literal(last!)} where key::text = ${literal(rest[0]!)}`,
         `delete from ${table}`,
       ]);
       expect(decoded.every(({ kind }) => kind === 'change')).toBe(true);

@@ -1,33 +1,44 @@
+import type { Command } from '../../cli/command.ts';
 import type { Group } from '../../cli/doctor/group.ts';
+import { command as doctor } from '../../cli/doctor.ts';
+import { command as init } from '../../cli/init.ts';
 import type { Finding } from '../../shared/origin/examine/finding.ts';
 import type { Said } from './cli.ts';
-import { runCli } from './run-cli.ts';
+
+type Options = Parameters<Command['run']>[0]['options'];
+type Env = Readonly<Record<string, string>>;
+
+/** A command in this process: most of what is asked here needs no process of its own. */
+async function runHere(command: Command, options: Options, env: Env): Promise<Said> {
+  const lines: string[] = [];
+  const code = await command.run({
+    words: [],
+    options,
+    env: { FRESHET_CONFIG: 'none', ...env },
+    sourceOf: () => 'environment',
+    print: line => lines.push(line),
+  });
+  return { code, text: `${lines.join('\n')}\n` };
+}
+
+export const runInit = (env: Env, options: Options): Promise<Said> => runHere(init, options, env);
 
 export interface Diagnosis {
   readonly code: number;
   readonly groups: readonly Group[];
   /** Of level `missing`. */
   readonly lacks: readonly Finding[];
-  /** All else that is not simply good. */
   readonly notes: readonly Finding[];
 }
 
-/** `freshet doctor --json` and what it says. */
-export async function diagnose(
-  env: Readonly<Record<string, string>>,
-  ...words: readonly string[]
-): Promise<Diagnosis> {
-  const said: Said = await runCli(['doctor', '--json', ...words], env);
-  let answer: { groups: Group[] };
-  try {
-    answer = JSON.parse(said.text) as { groups: Group[] };
-  } catch {
-    throw new Error(`doctor ended with ${said.code} and printed:\n${said.text}`);
-  }
-  const findings = answer.groups.flatMap(group => group.findings);
+/** What `freshet doctor --json` says. */
+export async function diagnose(env: Env, options: Options = {}): Promise<Diagnosis> {
+  const { code, text } = await runHere(doctor, { json: true, ...options }, env);
+  const { groups } = JSON.parse(text) as { groups: Group[] };
+  const findings = groups.flatMap(group => group.findings);
   return {
-    code: said.code,
-    groups: answer.groups,
+    code,
+    groups,
     lacks: findings.filter(({ level }) => level === 'missing'),
     notes: findings.filter(({ level }) => level === 'note'),
   };
@@ -35,7 +46,7 @@ export async function diagnose(
 
 export const whatIn = (findings: readonly Finding[]): string[] => findings.map(({ what }) => what);
 
-/** The statements of a script as psql would take them one by one. */
+/** The statements of a script as psql would take them, one by one. */
 export function statementsOf(script: string): string[] {
   const statements: string[] = [];
   let pending = '';
@@ -46,5 +57,5 @@ export function statementsOf(script: string): string[] {
     statements.push(pending.trim());
     pending = '';
   }
-  return statements.filter(statement => statement !== '');
+  return statements;
 }
