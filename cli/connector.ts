@@ -1,6 +1,7 @@
 import { ConnectClient } from '../connectors/connect-client.ts';
 import { passwordInFile } from '../connectors/connector-config.ts';
 import { KafkaAdmin } from '../connectors/kafka-client.ts';
+import { kafkaOptions } from '../connectors/kafka-options.ts';
 import { kafkaNames } from '../connectors/names.ts';
 import { type Query, type Registered, registerConnector } from '../connectors/register.ts';
 import { runConnector, stopConnector } from '../connectors/run-connector.ts';
@@ -52,7 +53,7 @@ async function register({ call, settings, targets, connectUrl, query }: Work): P
   const { kafkaBrokers } = targets;
   if (kafkaBrokers === null) throw lacking('FRESHET_KAFKA_BROKERS', 'the brokers');
   const say = options.json ? () => {} : (line: string) => print(`- ${line}`);
-  const topics = await KafkaAdmin.open({ brokers: kafkaBrokers.split(','), clientId: 'freshet-connector' });
+  const topics = await KafkaAdmin.open(kafkaOptions(kafkaBrokers, settings, 'freshet-connector'));
   let registered: Registered;
   try {
     registered = await registerConnector({

@@ -16,6 +16,14 @@ export interface KafkaOptions {
   /** `host:port`, each. */
   readonly brokers: readonly string[];
   readonly clientId: string;
+  /** Over TLS; not unless said. */
+  readonly isEncrypted?: boolean;
+  /** Null or absent: the brokers are not told who asks. */
+  readonly sasl?: {
+    readonly mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512';
+    readonly username: string;
+    readonly password: string;
+  } | null;
 }
 
 /** First offset that is still there, and the one that the next record will get. */
@@ -71,7 +79,7 @@ const kafkaError = (what: string, cause: unknown): FreshetError =>
   new FreshetError({
     code: 'kafka-unavailable',
     message: `${what}: ${describe(cause)}`,
-    hint: 'Is the broker up, and does FRESHET_KAFKA_BROKERS name it as it names itself?',
+    hint: 'Is the broker up, does FRESHET_KAFKA_BROKERS name it as it names itself, and does it ask for TLS or a password (FRESHET_KAFKA_TLS, FRESHET_KAFKA_SASL)?',
     retryable: true,
     cause,
   });
@@ -92,10 +100,12 @@ const within = (limitMs: number, work: Promise<unknown>): Promise<unknown> => {
   return Promise.race([work, limit]).finally(() => clearTimeout(timer));
 };
 
-const newKafka = ({ brokers, clientId }: KafkaOptions): kafkajs.Kafka =>
+const newKafka = ({ brokers, clientId, isEncrypted = false, sasl }: KafkaOptions): kafkajs.Kafka =>
   new kafkajs.Kafka({
     brokers: [...brokers],
     clientId,
+    ssl: isEncrypted,
+    ...(sasl && { sasl: sasl as kafkajs.SASLOptions }),
     connectionTimeout: CONNECT_TIMEOUT_MS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     retry: RETRY,

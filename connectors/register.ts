@@ -1,7 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { FreshetError } from '../shared/errors.ts';
 import { quoteLiteral } from '../shared/origin/quote.ts';
 import { checkDatabase, notPrepared } from './check-database.ts';
-import { ConnectClient, type ConnectorConfig } from './connect-client.ts';
+import { ConnectClient, type ConnectorConfig, type SourceOffset } from './connect-client.ts';
 import { connectorConfig, decoded } from './connector-config.ts';
 import { type KafkaNames, kafkaNames } from './names.ts';
 import { runConnector } from './run-connector.ts';
@@ -48,6 +49,9 @@ export interface Registered {
   readonly gap: FreshetError | null;
 }
 
+const KNOWN_LIMIT_MS = 10_000;
+const LOOK_EVERY_MS = 50;
+
 /**
  * Makes topics, slot and connector what they should be, and returns when the connector reads the slot. What is right
  * already is left as it is: nothing restarts. The password is in no message.
@@ -73,7 +77,7 @@ export async function registerConnector(options: RegisterOptions): Promise<Regis
   if (existing === null) await client.createStopped(connector, config);
   const slot = await readConnectorSlot(query, names.slot);
   // After the slot: places are stored before the slot is told of them, so they are never behind it.
-  const stored = storedUpTo((await client.offsets(connector)) ?? []);
+  const stored = storedUpTo(await untilKnown(client, connector, signal));
 
   const gap = findGap(names, slot, stored);
   if (gap) await standStill(client, connector);
@@ -87,6 +91,25 @@ export async function registerConnector(options: RegisterOptions): Promise<Regis
   const readerBefore = outcome === 'changed' ? (slot?.activePid ?? null) : null;
   await runConnector({ client, names, query, signal }, readerBefore);
   return { connector, outcome, gap: null };
+}
+
+/** What Connect has stored of it: a connector that was just made is not known to every part of Connect at once. */
+async function untilKnown(
+  client: ConnectClient,
+  connector: string,
+  signal?: AbortSignal,
+): Promise<readonly SourceOffset[]> {
+  for (const until = performance.now() + KNOWN_LIMIT_MS; performance.now() < until; ) {
+    const offsets = await client.offsets(connector);
+    if (offsets !== null) return offsets;
+    await delay(LOOK_EVERY_MS, undefined, { signal });
+  }
+  throw new FreshetError({
+    code: 'connect-refused',
+    message: `Kafka Connect does not know connector ${connector} ${KNOWN_LIMIT_MS / 1000} s after it took it`,
+    hint: 'Was it removed meanwhile? The log of Connect tells more.',
+    retryable: true,
+  });
 }
 
 /** The password as it is, and as the URL writes it. */

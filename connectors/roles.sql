@@ -61,7 +61,7 @@ grant insert on freshet.dead_letter to freshet_worker;
 
 -- REPLICATION is more than it sounds: through a slot such a role can read every table of the database, whatever else
 -- it was granted, and it can drop any slot of the server. The worker needs it to follow the log itself
--- (FRESHET_FEED=wal) and to make a slot anew that was lost.
+-- (FRESHET_FEED=wal). Over Kafka it needs it only to make a slot anew that was lost: without it, people do that.
 
 alter role freshet_worker replication;
 

@@ -28,21 +28,41 @@ const READER_LIMIT_MS = 10_000;
  * @throws FreshetError `slot-in-use`, `connector-failed` (with the task's own words), `connector-not-streaming`.
  */
 export async function runConnector(options: RunOptions, readerBefore: number | null): Promise<void> {
+  const until = performance.now() + RUN_LIMIT_MS;
+  let isOrdered = false;
+  let failedAtMs: number | null = null;
+  let seen: Sighting = { state: null, slot: null };
+  for (; performance.now() < until; await pause(options)) {
+    seen = await look(options);
+    const { state, slot } = seen;
+    // One that was just made has no state for a moment.
+    if (!isOrdered && state !== null) {
+      await order(options, state);
+      isOrdered = true;
+      continue;
+    }
+    const isRead = slot !== null && slot.activePid !== null && slot.activePid !== readerBefore;
+    if (state?.task === 'RUNNING' && isRead) return;
+    failedAtMs = state?.trace == null ? null : (failedAtMs ?? performance.now());
+    if (failedAtMs !== null && performance.now() - failedAtMs > FAILURE_IS_CERTAIN_AFTER_MS) break;
+  }
+  throw seen.state?.trace == null ? notStreaming(options, seen) : failed(options, seen.state.trace);
+}
+
+/** What has to be ordered for a connector in that state to run. */
+async function order(options: RunOptions, state: ConnectorState): Promise<void> {
   const { client, names } = options;
-  const state = await client.state(names.connector);
-  if (state?.task !== 'RUNNING') await untilSlotIsFree(options);
-  if (state?.connector === 'STOPPED' || state?.connector === 'PAUSED') await client.resume(names.connector);
-  if (state?.connector === 'FAILED' || state?.task === 'FAILED') await client.restartFailed(names.connector);
-  await untilStreaming(options, readerBefore);
+  if (state.task !== 'RUNNING') await untilSlotIsFree(options);
+  if (state.connector === 'STOPPED' || state.connector === 'PAUSED') await client.resume(names.connector);
+  if (state.connector === 'FAILED' || state.task === 'FAILED') await client.restartFailed(names.connector);
 }
 
 /** Returns when it has let go of its task and its slot. @throws FreshetError `connector-not-stopped`. */
 export async function stopConnector(options: RunOptions): Promise<void> {
-  const { client, names, query } = options;
+  const { client, names } = options;
   await client.stop(names.connector);
   for (const until = performance.now() + STOP_LIMIT_MS; performance.now() < until; await pause(options)) {
-    const state = await client.state(names.connector);
-    const slot = await readConnectorSlot(query, names.slot);
+    const { state, slot } = await look(options);
     if (state?.connector === 'STOPPED' && state.task === null && slot?.activePid == null) return;
   }
   throw new FreshetError({
@@ -54,10 +74,9 @@ export async function stopConnector(options: RunOptions): Promise<void> {
 }
 
 async function untilSlotIsFree(options: RunOptions): Promise<void> {
-  const { client, names, query } = options;
+  const { names } = options;
   for (const until = performance.now() + READER_LIMIT_MS; ; await pause(options)) {
-    const slot = await readConnectorSlot(query, names.slot);
-    const state = await client.state(names.connector);
+    const { slot, state } = await look(options);
     if (slot?.activePid == null || state?.task === 'RUNNING') return;
     if (performance.now() < until) continue;
     const reader = slot.reader === null ? '' : `, which calls itself "${slot.reader}"`;
@@ -70,45 +89,34 @@ async function untilSlotIsFree(options: RunOptions): Promise<void> {
   }
 }
 
-async function untilStreaming(options: RunOptions, readerBefore: number | null): Promise<void> {
-  const { client, names, query } = options;
-  const until = performance.now() + RUN_LIMIT_MS;
-  let failedAtMs: number | null = null;
-  let state: ConnectorState | null = null;
-  let slot: ConnectorSlot | null = null;
-  for (; performance.now() < until; await pause(options)) {
-    state = await client.state(names.connector);
-    slot = await readConnectorSlot(query, names.slot);
-    const isRead = slot !== null && slot.activePid !== null && slot.activePid !== readerBefore;
-    if (state?.task === 'RUNNING' && isRead) return;
-    failedAtMs = state?.trace == null ? null : (failedAtMs ?? performance.now());
-    if (failedAtMs !== null && performance.now() - failedAtMs > FAILURE_IS_CERTAIN_AFTER_MS) break;
-  }
-  throw state?.trace == null ? notStreaming(names, state, slot) : failed(names, state.trace);
-}
-
-function failed({ connector }: KafkaNames, trace: string): FreshetError {
+function failed({ names }: RunOptions, trace: string): FreshetError {
   const { message, hint } = readTrace(trace);
   return new FreshetError({
     code: 'connector-failed',
-    message: `connector ${connector} has failed: ${message}`,
+    message: `connector ${names.connector} has failed: ${message}`,
     hint: hint ?? 'The log of Connect tells more.',
   });
 }
 
-function notStreaming(
-  { connector, slot: name }: KafkaNames,
-  state: ConnectorState | null,
-  slot: ConnectorSlot | null,
-): FreshetError {
+function notStreaming({ names }: RunOptions, { state, slot }: Sighting): FreshetError {
   const seen = `connector ${state?.connector ?? 'missing'}, task ${state?.task ?? 'none'}`;
   const reader = slot === null ? 'there is no slot' : `its reader: ${slot.activePid ?? 'none'}`;
   return new FreshetError({
     code: 'connector-not-streaming',
-    message: `connector ${connector} did not begin to read slot ${name} within ${RUN_LIMIT_MS / 1000} s: ${seen}, ${reader}`,
+    message: `connector ${names.connector} did not begin to read slot ${names.slot} within ${RUN_LIMIT_MS / 1000} s: ${seen}, ${reader}`,
     hint: 'The log of Connect tells what it waits for.',
     retryable: true,
   });
 }
+
+interface Sighting {
+  readonly state: ConnectorState | null;
+  readonly slot: ConnectorSlot | null;
+}
+
+const look = async ({ client, names, query }: RunOptions): Promise<Sighting> => ({
+  state: await client.state(names.connector),
+  slot: await readConnectorSlot(query, names.slot),
+});
 
 const pause = ({ signal }: RunOptions): Promise<void> => delay(LOOK_EVERY_MS, undefined, { signal });

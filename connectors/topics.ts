@@ -1,4 +1,5 @@
-import { FreshetError } from '../shared/errors.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { FreshetError, isRetryable } from '../shared/errors.ts';
 import type { KafkaAdmin } from './kafka-client.ts';
 import type { KafkaNames } from './names.ts';
 
@@ -17,6 +18,8 @@ export const DEFAULT_RETENTION_MS = 24 * 3_600_000;
 /** The largest change as JSON, both images together; the connector's `max.request.size` agrees with it. */
 export const LARGEST_MESSAGE_BYTES = 32 * 1024 * 1024;
 const HEARTBEAT_RETENTION_MS = 3_600_000;
+const APPEARS_LIMIT_MS = 5_000;
+const LOOK_EVERY_MS = 50;
 /** Codings that the workers can read. */
 const READABLE_CODINGS = ['producer', 'uncompressed', 'gzip'];
 
@@ -55,11 +58,32 @@ export async function ensureTopics(
   say: (line: string) => void,
 ): Promise<void> {
   for (const topic of topicsOf(names, options)) {
-    const { name, partitions, settings } = topic;
-    if ((await admin.partitions(name)) === null && (await admin.createTopic(name, partitions, settings)))
+    const { name, partitions } = topic;
+    if ((await admin.partitions(name)) === null && (await make(admin, topic)))
       say(`made the topic ${name}, ${partitions} partition${partitions === 1 ? '' : 's'}`);
     else await check(admin, topic);
   }
+}
+
+/** False where somebody else was faster. */
+async function make(admin: TopicAdmin, { name, partitions, settings }: Topic): Promise<boolean> {
+  try {
+    return await admin.createTopic(name, partitions, settings);
+  } catch (error) {
+    // A broker may tell of a topic that it knows nothing of it yet.
+    if (!isRetryable(error) || !(await appears(admin, name))) throw error;
+    return true;
+  }
+}
+
+async function appears(admin: TopicAdmin, name: string): Promise<boolean> {
+  for (
+    const until = performance.now() + APPEARS_LIMIT_MS;
+    performance.now() < until;
+    await delay(LOOK_EVERY_MS)
+  )
+    if ((await admin.partitions(name).catch(() => null)) !== null) return true;
+  return false;
 }
 
 async function check(admin: TopicAdmin, { name, partitions, settings }: Topic): Promise<void> {

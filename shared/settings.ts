@@ -170,6 +170,24 @@ export const definitions = {
     shown: 'a local broker is started for the `kafka` feed',
     about: 'Brokers of the `kafka` feed.',
   }),
+  kafkaTls: define<'on' | 'off'>({
+    env: 'FRESHET_KAFKA_TLS',
+    value: z.enum(['on', 'off']),
+    expected: 'on or off',
+    fallback: 'off',
+    shown: 'off',
+    about:
+      'Whether the brokers are spoken to over TLS. Certificates of an authority of your own: Node takes them from the file that `NODE_EXTRA_CA_CERTS` names.',
+  }),
+  kafkaSasl: define<string | null>({
+    env: 'FRESHET_KAFKA_SASL',
+    value: z.string().regex(/^(plain|scram-sha-256|scram-sha-512):[^:]+:.+$/s),
+    expected: 'mechanism:user:password, with plain, scram-sha-256 or scram-sha-512',
+    fallback: null,
+    shown: 'none: the brokers are not told who asks',
+    about: 'As whom the brokers know the workers and `freshet connector`.',
+    secret: 'whole',
+  }),
   connectUrl: define<string | null>({
     env: 'FRESHET_CONNECT_URL',
     value: urlWith('http:', 'https:'),

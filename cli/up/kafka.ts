@@ -95,7 +95,7 @@ export interface RegisterChainOptions {
   readonly signal: AbortSignal;
 }
 
-/** Makes topics and connector what they should be, and returns when the connector runs. */
+/** Makes topics and connector what they should be, and returns when the connector runs, or waits for a worker's decision. */
 export async function registerChain(options: RegisterChainOptions): Promise<void> {
   const { chain, databaseUrl, isLocal, settings, say, signal } = options;
   const { namespace } = settings;
@@ -112,7 +112,7 @@ export async function registerChain(options: RegisterChainOptions): Promise<void
   ]);
   const topics = await KafkaAdmin.open({ brokers: [chain.broker.url], clientId: 'freshet-up' });
   try {
-    await withClient(databaseUrl, client =>
+    const { gap } = await withClient(databaseUrl, client =>
       registerConnector({
         connectUrl: chain.connect.url,
         databaseUrl,
@@ -126,6 +126,7 @@ export async function registerChain(options: RegisterChainOptions): Promise<void
         signal,
       }),
     );
+    if (gap) say(`${gap.message}: the workers begin anew`);
   } finally {
     await topics.close();
   }

@@ -69,6 +69,8 @@ export function createPool(options: PoolOptions): pg.Pool {
 /** Classes of SQLSTATE that mean "not now": connection trouble, resources, shutdown, timeouts. */
 const PASSING = /^(08|53|57|40)/;
 
+const INSUFFICIENT_PRIVILEGE = '42501';
+
 /** What a failed read or probe means; writes have a mapping of their own. */
 export function originError(doing: string, error: unknown): FreshetError {
   if (error instanceof FreshetError) return error;
@@ -80,7 +82,9 @@ export function originError(doing: string, error: unknown): FreshetError {
     message: `${doing}: ${message}`,
     hint: retryable
       ? 'The database could not be asked just now. Check DATABASE_URL and that the primary accepts connections.'
-      : `Postgres refused the statement (SQLSTATE ${sqlState}).`,
+      : sqlState === INSUFFICIENT_PRIVILEGE
+        ? 'The role of DATABASE_URL lacks a right: `freshet doctor` names it, with the statement that grants it.'
+        : `Postgres refused the statement (SQLSTATE ${sqlState}).`,
     retryable,
     cause: error,
   });

@@ -385,8 +385,9 @@ describe('workers that share partitions', () => {
         },
         ({ digest }) => digest === null,
       );
-      await crew.world.store.newEpoch(null, []);
+      const ordered = await crew.world.store.newEpoch(null, []);
       await crew.beat();
+      await eventually('the leader waits', crew.epoch, epoch => epoch !== ordered);
       await held.commit();
       await held.end();
       await crew.proven();

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { isDeepStrictEqual } from 'node:util';
 import { openRecorder } from '../support/envelope-recorder.ts';
 import {
@@ -38,7 +39,10 @@ try {
   }
   const former = new Map(isRecorded() ? readRecordings().map(one => [one.name, told(one)]) : []);
   const changed = recordings.filter(one => !isDeepStrictEqual(former.get(one.name), told(one)));
-  if (changed.length > 0) writeRecordings(recorder.common, recordings);
+  if (changed.length > 0) {
+    const folder = writeRecordings(recorder.common, recordings);
+    execFileSync('npx', ['biome', 'format', '--write', folder], { stdio: 'ignore' });
+  }
   console.log(
     changed.length === 0
       ? `${recordings.length} recordings, all as they were`

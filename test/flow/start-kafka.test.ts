@@ -28,6 +28,12 @@ const city = async (api: string) => {
 const secondsOf = (printed: string, what: string): number =>
   Number(new RegExp(`${what} \\(([\\d.]+) s\\)`).exec(printed)?.[1]);
 
+function bareNode(): number {
+  const began = performance.now();
+  execFileSync(process.execPath, ['-e', '0']);
+  return performance.now() - began;
+}
+
 async function recordsIn(brokers: string): Promise<bigint> {
   const admin = await KafkaAdmin.open({ brokers: [brokers], clientId: 'test' });
   try {
@@ -160,11 +166,10 @@ describe('npm run start:kafka', () => {
     while (took.length < countedStarts && !took.some(isFast)) {
       await freshet.ctrlC();
       const stopMs = secondsOf(freshet.printed, 'stopped') * 1000;
-      const began = performance.now();
-      execFileSync(process.execPath, ['-e', '0']);
-      const bareNodeMs = performance.now() - began;
+      const before = bareNode();
       await freshet.up();
-      took.push({ ms: secondsOf(freshet.printed, 'is up') * 1000, stopMs, bareNodeMs });
+      const ms = secondsOf(freshet.printed, 'is up') * 1000;
+      took.push({ ms, stopMs, bareNodeMs: Math.max(before, bareNode()) });
     }
     expect(took).toContainEqual(took.find(isFast) ?? 'a fast start');
   }, 240_000);

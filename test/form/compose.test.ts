@@ -25,7 +25,7 @@ const passwords = Object.entries(parseEnv(example))
 /** `.env` as somebody has it who did what `.env.example` says; each password can be told from the others. */
 const filled: NodeJS.Dict<string> = {
   ...parseEnv(example),
-  ...Object.fromEntries(passwords.map(name => [name, `secret${name.toLowerCase().replaceAll('_', '')}`])),
+  ...Object.fromEntries(passwords.map(name => [name, `hidden${name.toLowerCase().replaceAll('_', '')}`])),
 };
 const compose = readCompose(text, filled);
 const services = Object.entries(compose.services);
@@ -67,11 +67,11 @@ describe('passwords', () => {
     const lines = services.flatMap(([name, { command = [], healthcheck }]) =>
       [...command, ...(healthcheck?.test ?? [])].map(word => `${name}: ${word}`),
     );
-    expect(lines.filter(line => line.includes('secret'))).toEqual([]);
+    expect(lines.filter(line => line.includes('hidden'))).toEqual([]);
   });
 
   test('none is among the variables that Connect prints to its log', () => {
-    expect(JSON.stringify(service('connect').environment)).not.toContain('secret');
+    expect(JSON.stringify(service('connect').environment)).not.toContain('hidden');
     expect(compose.configs['connect-database']!.content).toContain(filled.DEBEZIUM_DATABASE_PASSWORD);
   });
 });

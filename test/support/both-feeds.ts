@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { KafkaConsumer, type KafkaRecord } from '../../connectors/kafka-client.ts';
-import { introspect } from '../../shared/resources/introspect.ts';
 import type { TableShape } from '../../shared/resources/resource.ts';
 import { beatPrefixes } from '../../workers/feed/beat-prefixes.ts';
 import type { FeedItem } from '../../workers/feed/feed.ts';
@@ -24,34 +23,39 @@ const ARRIVAL_LIMIT_MS = 30_000;
 
 export async function openBothFeeds(schema: string, partitions: number): Promise<BothFeeds> {
   const world = await openFeedWorld(schema);
-  const namespace = world.slot;
+  const { namespace, tables } = world;
   const feed = world.feed();
-  await feed.open({ remembered: async () => null });
+  await world.open(feed);
   const kafka = await openKafkaWorld({ database: world.database, namespace, partitions });
   const { names, brokers } = kafka;
   let received: KafkaRecord[] = [];
   let failure: Error | null = null;
-  const consumer: KafkaConsumer = await KafkaConsumer.join(
+  const next = new Map<number, bigint>();
+  const joining = Promise.withResolvers<KafkaConsumer>();
+  const consumer = await KafkaConsumer.join(
     { brokers: brokers.split(','), clientId: 'both-feeds' },
     {
       group: names.group,
       topic: names.topic,
-      onAssigned: given => {
-        for (const partition of given) setImmediate(() => consumer.start(partition, 0n));
+      onAssigned: given =>
+        void joining.promise.then(joined => {
+          for (const partition of given) joined.start(partition, next.get(partition) ?? 0n);
+        }),
+      onRecords: (partition, records) => {
+        received.push(...records);
+        const last = records.at(-1);
+        if (last) next.set(partition, BigInt(last.offset) + 1n);
       },
-      onRecords: (_partition, records) => received.push(...records),
       onEnd: error => {
         failure = error;
       },
     },
   );
-  const shapes = await introspect((sql, params) => world.pool.query(sql, params));
+  joining.resolve(consumer);
   const { rows } = await world.pool.query('select pg_current_snapshot()::text as snapshot');
   const prefixes = beatPrefixes(partitions);
   return {
-    tables: new Map(
-      shapes.filter(({ key }) => key.length > 0).map(shape => [shape.qualified, shape] as const),
-    ),
+    tables,
     topicPrefix: names.topicPrefix,
     namespace,
     reference: BigInt((rows[0] as { snapshot: string }).snapshot.split(':')[1]!),

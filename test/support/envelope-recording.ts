@@ -59,12 +59,14 @@ export const readRecordings = (): Recording[] =>
     .filter(name => name !== COMMON)
     .map(name => ({ name, ...(read(name) as Omit<Recording, 'name'>) }));
 
-export function writeRecordings(common: RecordedBy, recordings: readonly Recording[]): void {
+/** Returns the folder. */
+export function writeRecordings(common: RecordedBy, recordings: readonly Recording[]): string {
   mkdirSync(folder, { recursive: true });
   const write = (name: string, content: object): void =>
     writeFileSync(fileOf(name), `${JSON.stringify(content, null, 2)}\n`);
   write(COMMON, common);
   for (const { name, ...rest } of recordings) write(name, rest);
+  return folder;
 }
 
 export const isRecorded = (): boolean => existsSync(fileOf(COMMON));

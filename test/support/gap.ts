@@ -94,9 +94,14 @@ export const isNotProven = (api: ApiProcess): Promise<HttpAnswer> =>
   );
 
 /** Gaps that a worker says it has closed, by cause. */
-export const gapsClosed = (worker: TestProcess): string[] =>
+export const gapsClosed = (worker: TestProcess): string[] => causesOf(worker, 'gap.closed');
+
+/** Gaps that a worker has told of, by cause, each time it told. */
+export const gapsOpened = (worker: TestProcess): string[] => causesOf(worker, 'gap.opened');
+
+const causesOf = (worker: TestProcess, event: 'gap.closed' | 'gap.opened'): string[] =>
   worker
     .log()
     .split('\n')
-    .filter(line => line.includes('"event":"gap.closed"'))
+    .filter(line => line.includes(`"event":"${event}"`))
     .map(line => (JSON.parse(line) as { cause: string }).cause);

@@ -221,7 +221,11 @@ async function launch(role: 'api' | 'worker', env: NodeJS.ProcessEnv, logFile: s
   const exited = new Promise<number | null>(resolve => child.once('exit', code => resolve(code)));
   const readLog = (): string => readFileSync(logFile, 'utf8');
   const metrics = await new Promise<string>((resolve, reject) => {
-    const fail = (why: string): void => reject(new Error(`the ${role} ${why}:\n${readLog().slice(-4000)}`));
+    const fail = (why: string): void => {
+      // Nobody would end it, and its channel would keep the test's process.
+      child.kill('SIGKILL');
+      reject(new Error(`the ${role} ${why}:\n${readLog().slice(-4000)}`));
+    };
     const timer = setTimeout(() => fail(`was not ready within ${startLimitMs} ms`), startLimitMs);
     child.on('message', (word: { type: string; metrics?: string; message?: string }) => {
       clearTimeout(timer);

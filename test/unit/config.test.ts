@@ -43,6 +43,8 @@ describe('settings', () => {
       kafkaBrokers: null,
       connectUrl: null,
       kafkaPartitions: 4,
+      kafkaTls: 'off',
+      kafkaSasl: null,
     });
   });
 

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { ConnectClient } from '../../connectors/connect-client.ts';
 import type { FreshetError } from '../../shared/errors.ts';
+import { freePort } from '../../shared/local/ports.ts';
 import { eventually } from '../support/eventually.ts';
 
 interface Request {
@@ -159,7 +160,7 @@ describe('orders to Connect', () => {
   });
 
   test('nobody there is a trouble that may pass', async () => {
-    const nobody = new ConnectClient({ url: 'http://user:geheim@127.0.0.1:1' });
+    const nobody = new ConnectClient({ url: `http://user:geheim@127.0.0.1:${await freePort()}` });
     const error = await failure(nobody.state('f'));
     expect(error).toMatchObject({ code: 'connect-unreachable', retryable: true });
     expect(error.message).toContain('ECONNREFUSED');

@@ -116,6 +116,7 @@ describe('a change of a known table that cannot be read', () => {
   test.each([
     ['none', 'null'],
     ['2^32', '4294967296'],
+    ['one of ours and 2^32', String(2 ** 32 + xid)],
     ['2^53', '9007199254740992'],
     ['beyond what a double holds', '9007199254740993'],
     ['less than nothing', '-5'],
@@ -138,6 +139,8 @@ describe('a change of a known table that cannot be read', () => {
   test('is of nobody knows which transaction when none of this database can have its id', () => {
     for (const [around, txId] of [
       [100n, '4294967290'],
+      // Each epoch leaves the first three out.
+      [2n ** 32n + 100n, '2'],
       [2n ** 53n - 1n, '5'],
     ] as const) {
       reference = around;

@@ -1,4 +1,5 @@
 import { ConnectClient } from '../../connectors/connect-client.ts';
+import { kafkaOptions } from '../../connectors/kafka-options.ts';
 import { kafkaNames } from '../../connectors/names.ts';
 import type { ProcessSettings } from '../../shared/config.ts';
 import { DebeziumSource } from './debezium-source.ts';
@@ -13,7 +14,7 @@ export function kafkaFeedOf(settings: ProcessSettings, around: FeedSurroundings)
     settings.connectUrl === null ? null : new ConnectClient({ url: settings.connectUrl, signal });
   return new KafkaFeed({
     ...around,
-    kafka: { brokers: settings.kafkaBrokers!.split(','), clientId: `freshet-${worker}` },
+    kafka: kafkaOptions(settings.kafkaBrokers!, settings, `freshet-${worker}`),
     names,
     source: new DebeziumSource({ ...around, names, connect }),
     beforeRecords: around.probe,

@@ -101,14 +101,14 @@ function checkFreshet(facts: RoleFacts, parts: readonly Part[]): Finding[] {
 }
 
 function checkReplication({ role, replication }: RoleFacts, { parts, feed }: RightsQuestion): Finding[] {
-  const isAsked = parts.includes('connect') || (feed === 'wal' && parts.includes('worker'));
-  if (replication || !isAsked) return [];
-  return [
-    missing(`${role} has no REPLICATION`, {
-      why: 'The log is read with it. Mind what it is: through a slot such a role can read every table of the database, and it can drop any slot.',
-      sql: [`alter role ${role} replication`],
-    }),
-  ];
+  if (replication || !(parts.includes('connect') || parts.includes('worker'))) return [];
+  const what = `${role} has no REPLICATION`;
+  const mind =
+    'Mind what it is: through a slot such a role can read every table of the database, and it can drop any slot.';
+  const sql = [`alter role ${role} replication`];
+  if (parts.includes('connect') || feed === 'wal')
+    return [missing(what, { why: `The log is read with it. ${mind}`, sql })];
+  return [note(what, { why: `A slot that is lost cannot be made anew by itself without it. ${mind}`, sql })];
 }
 
 function checkStatistics({ role, statistics }: RoleFacts): Finding[] {

@@ -1,6 +1,6 @@
 import type { Query } from '../../resources/introspect.ts';
-import { PUBLICATION } from '../../resources/table-facts.ts';
 import { quoteLiteral } from '../quote.ts';
+import { unreadableBecause } from '../unreadable-slot.ts';
 import { askFacts, type Finding, good, missing, note } from './finding.ts';
 
 interface SlotFacts {
@@ -58,7 +58,7 @@ export async function examineSlot(query: Query, slot: string): Promise<Finding[]
     ];
   }
   const state = `slot ${slot}: ${facts.pid === null ? 'nobody reads it now' : `read by process ${facts.pid}`}, ${size(facts.retainedBytes)} of the log kept for it`;
-  const stuck = facts.pid === null ? await findMissingPublication(query, slot) : null;
+  const stuck = facts.pid === null ? await unreadableBecause(query, slot) : null;
   if (stuck !== null) {
     return [
       missing(`the replication slot ${slot} cannot be read any further: ${stuck}`, {
@@ -83,30 +83,6 @@ export async function examineSlot(query: Query, slot: string): Promise<Finding[]
     ];
   }
   return [good(state)];
-}
-
-const UNDEFINED_OBJECT = '42704';
-/** Decoding goes on to the end of a transaction: a large one is not waited for. */
-const PEEK_LIMIT_MS = 5_000;
-const PEEKED_CHANGES = 1_000;
-
-/**
- * Looks at what the slot gives next, without taking it: where a change lies that was written while there was no
- * publication, older servers refuse, again and again. Null: nothing of that kind is known.
- */
-async function findMissingPublication(query: Query, slot: string): Promise<string | null> {
-  const args = [quoteLiteral(slot), 'null', PEEKED_CHANGES, `'proto_version', '1'`];
-  const options = `'publication_names', ${quoteLiteral(PUBLICATION)}`;
-  try {
-    // One message, hence one connection and one transaction: the limit ends with it.
-    await query(`set local statement_timeout = ${PEEK_LIMIT_MS};
-      select count(*) from pg_logical_slot_peek_binary_changes(${args.join(', ')}, ${options})`);
-    return null;
-  } catch (error) {
-    // Anything else (no right, in use, too much of it) says nothing about the slot.
-    const { code, message } = error as { code?: string; message: string };
-    return code === UNDEFINED_OBJECT ? message : null;
-  }
 }
 
 const absent = (slot: string): Finding =>
