@@ -7,7 +7,7 @@ import { silentObserver } from '../shared/observe.ts';
 import { identifySystem, namespaceOf } from '../shared/origin/adopt.ts';
 import { keysOf } from '../shared/resources/keys.ts';
 import { type Command, exitCode } from './command.ts';
-import { pathsOf, readRun } from './data-folder.ts';
+import { installationOf } from './installation.ts';
 import { withClient } from './local/database.ts';
 
 const answerLimitMs = 2_000;
@@ -25,11 +25,11 @@ export const command: Command = {
       return exitCode.usage;
     }
     const settings = readSettings(env);
-    const run = readRun(pathsOf(settings.dataDir));
-    const system = await withClient(run.databaseUrl, identifySystem);
+    const { databaseUrl, cacheRedisUrl } = installationOf(settings);
+    const system = await withClient(databaseUrl, identifySystem);
     const keys = keysOf(namespaceOf(system, settings.namespace));
     const connection = new CacheConnection({
-      url: run.cacheRedisUrl,
+      url: cacheRedisUrl,
       controlKey: keys.control,
       commandTimeoutMs: answerLimitMs,
       observer: silentObserver,

@@ -101,7 +101,9 @@ async function status({ call, settings, connectUrl, query }: Work): Promise<numb
   const { options, print } = call;
   const names = kafkaNames(settings.namespace);
   const client = new ConnectClient({ url: connectUrl });
-  const state = await client.state(names.connector);
+  // One that was removed may leave a state behind.
+  const isThere = (await client.config(names.connector)) !== null;
+  const state = isThere ? await client.state(names.connector) : null;
   const slot = await readConnectorSlot(query, names.slot);
   const stored = state && storedUpTo((await client.offsets(names.connector)) ?? []);
   const trouble = state?.trace ? readTrace(state.trace) : null;
@@ -110,7 +112,9 @@ async function status({ call, settings, connectUrl, query }: Work): Promise<numb
     const seen = { connector: state?.connector ?? null, task: state?.task ?? null };
     print(JSON.stringify({ name: names.connector, isGood, ...seen, trouble, stored, slot }, null, 2));
   } else {
-    print(`connector  ${names.connector}: ${state?.connector ?? 'not registered'}`);
+    print(
+      `connector  ${names.connector}: ${isThere ? (state?.connector ?? 'not started yet') : 'not registered'}`,
+    );
     print(`task       ${state?.task ?? 'none'}${trouble ? `: ${trouble.message}` : ''}`);
     if (trouble?.hint) print(`           ${trouble.hint}`);
     print(`stored     ${stored ?? 'nothing'}`);

@@ -97,6 +97,7 @@ export class ConnectClient {
     this.#signal = signal;
   }
 
+  /** Of one that was just made it may be null for a moment, and one that was removed may leave its last one behind. */
   async state(name: string): Promise<ConnectorState | null> {
     const answer = await this.#lookUp(`${pathOf(name)}/status`, stateShape);
     if (answer === null) return null;
@@ -110,7 +111,7 @@ export class ConnectClient {
     };
   }
 
-  /** As it was put: references to secrets are not resolved. */
+  /** As it was put: references to secrets are not resolved. Whether there is such a connector, this says for sure. */
   config(name: string): Promise<ConnectorConfig | null> {
     return this.#lookUp(`${pathOf(name)}/config`, configShape);
   }

@@ -1,4 +1,4 @@
-import { passwordInFile } from '../../connectors/connector-config.ts';
+import { decoded, passwordInFile } from '../../connectors/connector-config.ts';
 import { startLocalBroker } from '../../connectors/local/broker.ts';
 import { passwordFolderOf, startLocalConnect, writePasswordFile } from '../../connectors/local/connect.ts';
 import { readyJars } from '../../connectors/local/jars.ts';
@@ -100,7 +100,7 @@ export async function registerChain(options: RegisterChainOptions): Promise<void
   const { chain, databaseUrl, isLocal, settings, say, signal } = options;
   const { namespace } = settings;
   const url = new URL(databaseUrl);
-  const password = decodeURIComponent(url.password) || url.searchParams.get('password');
+  const password = decoded(url.password) || url.searchParams.get('password');
   const { connector } = kafkaNames(namespace);
   const passwordReference = password
     ? passwordInFile(writePasswordFile(chain.passwordFolder, connector, password))

@@ -14,6 +14,7 @@ export function checkTable(shape: TableShape, facts: TableFacts): Flaw[] {
   const other = otherThanTable(facts);
   if (other) return [other];
   return [
+    ...checkName(shape),
     ...checkStorage(facts),
     ...checkInheritance(facts),
     ...checkKey(shape, facts),
@@ -40,6 +41,19 @@ function otherThanTable(facts: TableFacts): Flaw | null {
     came: `a partition of ${facts.partitionOf}, under whose name its changes are announced`,
     mend: `declare ${facts.partitionOf} instead`,
   };
+}
+
+/** Debezium takes the quote for one of SQL's: changes of such a table come under another one's name, or not at all. */
+function checkName({ schema, name }: TableShape): Flaw[] {
+  const quoted = [schema, name].find(part => part.startsWith('"'));
+  if (quoted === undefined) return [];
+  return [
+    {
+      expected: 'a name that does not begin with a quotation mark',
+      came: `${quoted}, of which Debezium loses the changes`,
+      mend: 'rename it, or remove the resource',
+    },
+  ];
 }
 
 function checkStorage(holder: RowHolder): Flaw[] {

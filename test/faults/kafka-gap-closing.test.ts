@@ -131,8 +131,7 @@ describe('gaps of a topic that two workers share', () => {
     await leaderWaitsFor(second);
     expect(await isClosed()).toBe(false);
     await isNotProven(api);
-    const late = await warmOrNot('/bays/1');
-    expect(late).not.toBe('freshet; hit');
+    expect((await api.get('/bays/1')).headers['cache-status']).not.toBe('freshet; hit');
 
     await second.commit();
     await world.fresh(api);
@@ -145,9 +144,6 @@ describe('gaps of a topic that two workers share', () => {
     expect(control.events.slice(ordered, closing).filter(({ kind }) => kind === 'echo')).toEqual([]);
   }, 60_000);
 
-  const warmOrNot = async (path: string): Promise<string | undefined> =>
-    (await api.get(path)).headers['cache-status'];
-
   test('one that a member has noticed keeps back its echoes of beats that the leader has echoed already', async () => {
     const position = await eventually(
       'a beat is remembered',
@@ -159,22 +155,15 @@ describe('gaps of a topic that two workers share', () => {
     const echoed = async (of: number): Promise<number> => Number((await redis.hget(beat, `p:${of}`)) ?? 0);
     const blocker = await hold();
     const round = await holdRound(world, topic, partition, 'other');
+    await loseBeats();
+    // The member fetches all the while, and will find what it missed in one batch with beats that came before it.
     const last = await echoed(partition);
     await eventually(
       'the leader is ahead',
       () => echoed(0),
-      number => number > last + 3,
+      number => number > last + 6,
     );
-    await loseBeats();
-    await eventually(
-      'what lies behind them is in the topic',
-      async () => (await topic.ends()).get(partition)!,
-      (
-        end => seen =>
-          seen > end
-      )(await endOf()),
-    );
-    const end = await endOf();
+    const end = (await topic.ends()).get(partition)!;
     const noticed = missed(member);
 
     await round.release();
@@ -197,8 +186,6 @@ describe('gaps of a topic that two workers share', () => {
     await blocker.commit();
     await world.fresh(api);
   }, 60_000);
-
-  const endOf = async (): Promise<bigint> => (await topic.ends()).get(partition)!;
 
   test('nothing is proven while one partition is silent, however far the others are', async () => {
     const position = await world.store.positions.read('kafka:0');

@@ -230,7 +230,10 @@ export function describeFeed(kind: FeedKind): void {
           'update full_identity set team = 8 where id = 2',
         );
         expect(full[1]!.before).toMatchObject({ id: '2', team: '7' });
-        expectImage('full_identity', full[1]!.after, { id: '2', team: '8' });
+        // Where the image before has it, the one after may have it too.
+        const { big: known = big, ...rest } = full[1]!.after!;
+        expect(known).toBe(big);
+        expectImage('full_identity', rest, { id: '2', team: '8' });
         // Changed to nothing is another thing.
         const [emptied] = await changes('update wide set big = null');
         expectImage('wide', emptied!.after, { id: '1', small: 'b', big: null });

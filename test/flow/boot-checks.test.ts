@@ -98,10 +98,14 @@ describe('a table is served', () => {
     await client.query(`
       create table users (id int primary key); create table events (at timestamptz);
       create unlogged table sessions (id int primary key); create view report as select 1 as id;
-      create table parts (id int primary key) partition by list (id); create table parts_1 partition of parts for values in (1)`);
+      create table parts (id int primary key) partition by list (id); create table parts_1 partition of parts for values in (1);
+      create table """quoted""" (id int primary key)`);
     const catalog = await loadCatalog(query, null);
     expect([...catalog.resources.keys()]).toEqual(['parts', 'users']);
     expect(catalog.notes.map(note => note.split('\n')[0])).toEqual([
+      expect.stringContaining(
+        'expected a name that does not begin with a quotation mark, found "quoted", of which',
+      ),
       'not served: events (table events): expected a primary key, found none',
       'not served: sessions (table sessions): expected a permanent table, found public.sessions, which is unlogged: its changes are not in the write-ahead log',
     ]);

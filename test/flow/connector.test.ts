@@ -41,7 +41,7 @@ async function prepare(server?: string): Promise<void> {
 
 /** Nothing of it is left in Kafka, Connect and Postgres. */
 async function cleanUp(): Promise<void> {
-  if ((await connect.state(names.connector)) !== null) {
+  if ((await connect.config(names.connector)) !== null) {
     await stopConnector({ client: connect, names, query });
     await connect.deleteOffsets(names.connector);
     await connect.remove(names.connector);
@@ -155,7 +155,7 @@ describe('a connector', () => {
     expect(code).toBe('database-not-prepared');
     expect(text).toContain('the publication freshet');
     expect(text).toContain('create publication freshet for table public.cities');
-    expect(await connect.state(names.connector)).toBeNull();
+    expect(await connect.config(names.connector)).toBeNull();
     expect(await topics.partitions(names.topic)).toBeNull();
   });
 
@@ -218,7 +218,7 @@ describe('a connector', () => {
       code: 'topic-mismatch',
       text: expect.stringContaining(`${names.topic} has 2 partitions, expected 4`),
     });
-    expect(await connect.state(names.connector)).toBeNull();
+    expect(await connect.config(names.connector)).toBeNull();
   });
 
   test('brings a row of 10 MB, before and after', async () => {
@@ -318,7 +318,11 @@ describe('a slot that is not the one the connector knows', () => {
     await lose();
     const { outcome, gap } = await register();
     expect({ outcome, gap }).toMatchObject({ outcome: 'created', gap: { code: 'slot-offset-mismatch' } });
-    expect(await connect.state(names.connector)).toMatchObject({ connector: 'STOPPED' });
+    await eventually(
+      'it stands still',
+      () => connect.state(names.connector),
+      state => state?.connector === 'STOPPED',
+    );
   });
 
   test('is no gap once the places are gone as well', async () => {
@@ -328,6 +332,45 @@ describe('a slot that is not the one the connector knows', () => {
     expect(await register()).toMatchObject({ gap: null });
     await publishOne(4);
   });
+});
+
+describe('a slot that was lost', () => {
+  let server: TestServer;
+  beforeAll(async () => {
+    server = await startPostgres({ settings: { max_slot_wal_keep_size: '16MB' } });
+  }, 60_000);
+  afterAll(() => server?.stop());
+
+  beforeEach(() => prepare(server.url));
+  afterEach(cleanUp, 60_000);
+
+  test('is a gap, though Connect goes on saying that the task runs', async () => {
+    await register();
+    await publishOne(1);
+    const { activePid } = (await slot())!;
+    // A connection that does not get on, and more log than is kept.
+    process.kill(activePid!, 'SIGSTOP');
+    for (let segment = 0; segment < 4; segment++) {
+      await database.query("select pg_logical_emit_message(false, 'x', repeat('x', 12000000))");
+      await database.query('select pg_switch_wal()');
+    }
+    const checkpoint = database.query('checkpoint'); // Waits for that connection's end.
+    process.kill(activePid!, 'SIGCONT');
+    await checkpoint;
+    await eventually('it is lost', slot, seen => seen?.lostBecause !== null && seen?.activePid === null);
+    expect(await connect.state(names.connector)).toMatchObject({ task: 'RUNNING' });
+    const { gap } = await register();
+    expect(gap).toMatchObject({
+      code: 'slot-offset-mismatch',
+      message: expect.stringContaining('gives nothing any more'),
+    });
+    await eventually(
+      'it stands still',
+      () => connect.state(names.connector),
+      state => state?.task !== 'RUNNING',
+      20_000,
+    );
+  }, 60_000);
 });
 
 describe('a role with least rights, and its password', () => {
@@ -491,7 +534,7 @@ describe('freshet connector', () => {
 
     const removed = await freshet('remove');
     expect(removed).toMatchObject({ code: 0, text: expect.stringContaining('pg_drop_replication_slot') });
-    expect(await connect.state(names.connector)).toBeNull();
+    expect(await connect.config(names.connector)).toBeNull();
   }, 60_000);
 
   test('tells lost changes as a failure, unless a worker is to begin anew', async () => {

@@ -102,6 +102,12 @@ describe('names in the pages for those who run it', () => {
     expect(errors.filter(code => !isKnown(code))).toEqual([]);
   });
 
+  test.each(manual)('%s names tests that there are', page => {
+    expect(codeIn(page).filter(code => /^test\/.*\.ts$/.test(code) && !existsSync(join(home, code)))).toEqual(
+      [],
+    );
+  });
+
   test('docs/kafka.md tells every cause of a gap', () => {
     const [, union] = /export type GapCause =([^;]+);/.exec(observe)!;
     const causes = [...union!.matchAll(/'([\w-]+)'/g)].map(([, cause]) => cause!);

@@ -7,6 +7,8 @@ import type { ApiProcess } from './world.ts';
 /** One answer, held against everything that was acknowledged before it was asked for. */
 export interface Judged {
   readonly path: string;
+  /** By the monotonic clock. */
+  readonly sentMs: number;
   readonly status: number;
   readonly cacheStatus: string;
   /** Null: a body that nobody wrote, or a tag that stands for two. */
@@ -74,7 +76,7 @@ async function readOnce(
   const shown: Shown | undefined =
     status === 304 ? tags.body(path, headers.etag!) : { 200: body, 404: null }[status];
   const staleMs = isKnown && shown !== undefined ? history.staleness(path, sentMs, shown) : null;
-  return { path, status, cacheStatus, staleMs, body: shown ?? body };
+  return { path, sentMs, status, cacheStatus, staleMs, body: shown ?? body };
 }
 
 /** Readers of every path of a history, in turn, every other read a conditional one. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { kafkaNames } from '../../connectors/names.ts';
 import { ensureTopics, type TopicAdmin } from '../../connectors/topics.ts';
+import { FreshetError } from '../../shared/errors.ts';
 
 interface Topic {
   readonly partitions: number;
@@ -82,6 +83,27 @@ describe('the topics of the connector', () => {
       code: 'topic-mismatch',
       message: expect.stringContaining(said),
     });
+  });
+
+  test('one that a broker does not know yet though it made it is waited for', async () => {
+    const { admin, topics } = broker();
+    const slow: TopicAdmin = {
+      ...admin,
+      async createTopic(...topic) {
+        setTimeout(() => void admin.createTopic(...topic), 20);
+        throw new FreshetError({ code: 'kafka-unavailable', message: 'not here yet', retryable: true });
+      },
+    };
+    await ensure(slow);
+    expect(Object.keys(topics)).toEqual(['freshet.changes', '__debezium-heartbeat.freshet']);
+  });
+
+  test('a broker that refuses to make one is told at once', async () => {
+    const refusing: TopicAdmin = {
+      ...broker().admin,
+      createTopic: () => Promise.reject(new FreshetError({ code: 'kafka-refused', message: 'no' })),
+    };
+    await expect(ensure(refusing)).rejects.toMatchObject({ code: 'kafka-refused' });
   });
 
   test('one that somebody else makes in the same moment is looked at, too', async () => {

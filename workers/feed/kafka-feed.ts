@@ -270,7 +270,9 @@ export class KafkaFeed implements Feed {
   }
 
   acknowledge(partition: number, settled: string): void {
-    if (this.#consumer) this.#commits.add(this.#consumer, partition, settled);
+    // A member of the group may commit for any partition: one that has moved is not ours to commit for.
+    const isOurs = this.#assignment === this.#opened && this.#opened?.partitions.includes(partition);
+    if (this.#consumer && isOurs) this.#commits.add(this.#consumer, partition, settled);
   }
 
   #fail(error: Error): void {

@@ -153,8 +153,10 @@ export class WalChanges {
     let keyAfter: readonly string[] | null = null;
     if (after) {
       const picked = after.pick(source.positions);
-      // A key long enough to be stored out of line and not touched is in the image before, or nowhere.
-      keyAfter = picked.includes(undefined) && keyBefore ? keyBefore : keyOf(source, picked);
+      // A part of the key long enough to be stored out of line and not touched is in the image before, or nowhere.
+      const old = picked.includes(undefined) && before ? before.pick(source.positions) : picked;
+      const parts = picked.map((value, i) => (value === undefined ? old[i] : value));
+      keyAfter = keyOf(source, parts);
     }
     const { relation } = source;
     return this.#item({
