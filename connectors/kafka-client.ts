@@ -84,6 +84,14 @@ const kafkaError = (what: string, cause: unknown): FreshetError =>
     cause,
   });
 
+const MOVES = ['ILLEGAL_GENERATION', 'REBALANCE_IN_PROGRESS', 'UNKNOWN_MEMBER_ID'];
+
+/** Whether a request came too late: the group has begun to hand its partitions out anew. */
+function isMove(error: unknown): boolean {
+  const { type, cause } = error as { type?: string; cause?: unknown };
+  return (type !== undefined && MOVES.includes(type)) || (cause instanceof Error && isMove(cause));
+}
+
 async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
@@ -302,12 +310,26 @@ export class KafkaConsumer {
     this.#consumer.resume([{ topic: this.#topic, partitions: [...partitions] }]);
   }
 
-  /** Commits, for each partition, the offset of the first record that is not done. */
-  commit(offsets: ReadonlyMap<number, string>): Promise<void> {
+  /**
+   * Commits, for each partition, the offset of the first record that is not done.
+   * @throws FreshetError `group-moved` (retryable) while the group hands its partitions out anew.
+   */
+  async commit(offsets: ReadonlyMap<number, string>): Promise<void> {
     const topic = this.#topic;
-    return attempt('offsets could not be committed', () =>
-      this.#consumer.commitOffsets([...offsets].map(([partition, offset]) => ({ topic, partition, offset }))),
-    );
+    try {
+      await this.#consumer.commitOffsets(
+        [...offsets].map(([partition, offset]) => ({ topic, partition, offset })),
+      );
+    } catch (error) {
+      const failure = kafkaError('offsets could not be committed', error);
+      if (!isMove(error)) throw failure;
+      throw new FreshetError({
+        code: 'group-moved',
+        message: failure.message,
+        retryable: true,
+        cause: error,
+      });
+    }
   }
 
   /** Leaves the group: its partitions are given to others at once. */

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import kafkajs from 'kafkajs';
 import type { Feed, FeedItem, Taken } from '../../workers/feed/feed.ts';
 import { eventually } from '../support/eventually.ts';
@@ -35,6 +35,11 @@ describe('the kafka feed', () => {
     feed = world.feed();
     await world.open(feed);
   }, kafkaStartLimitMs);
+  // Each begins with everything settled, whatever the one before has left.
+  beforeEach(async () => {
+    await again();
+    await settle();
+  });
   afterAll(async () => {
     await topic?.close();
     await world?.close();
@@ -83,119 +88,165 @@ describe('the kafka feed', () => {
     expect(feed.positionOf(1, '17')).toMatchObject({ topic: world.kafka!.names.topic, offset: '17' });
   });
 
-  describe('with another worker in its group', () => {
-    let second: Feed;
-    /** Both open again; who has the first partition is `feed` from then on. */
-    const share = async (): Promise<Taken[]> => {
-      const taken = await Promise.all([begin(feed), begin(second)]);
-      if (taken[1]!.leads) [feed, second] = [second, feed];
-      return taken;
+  describe('with other workers in its group', () => {
+    /** Goes on as a worker does: opens again whenever partitions moved. */
+    interface Driven {
+      readonly feed: Feed;
+      readonly items: FeedItem[];
+      readonly failures: unknown[];
+      /** What it has now; null while it waits for partitions. */
+      taken: Taken | null;
+      end(): Promise<void>;
+    }
+    let driven: Driven[] = [];
+    const drive = (isSettling = false): Driven => {
+      const own = world.feed();
+      let isOver = false;
+      const one: Driven = { feed: own, items: [], failures: [], taken: null, end: () => end() };
+      const work = async (): Promise<void> => {
+        while (!isOver) {
+          try {
+            one.taken = await begin(own);
+            while (!isOver) {
+              const items = await own.next(100);
+              one.items.push(...items);
+              if (isSettling) world.settle(own, items);
+            }
+          } catch (error) {
+            one.taken = null;
+            if (!isOver) one.failures.push(error);
+          }
+        }
+      };
+      const working = work();
+      const end = async (): Promise<void> => {
+        isOver = true;
+        one.taken = null;
+        await own.close();
+        // Where it waits for partitions, the end of the world ends it.
+        await Promise.race([working, eventually('its turn', () => isOver, Boolean)]);
+      };
+      driven.push(one);
+      return one;
     };
+    const partsOf = ({ taken }: Driven): number[] => [...(taken?.positions.keys() ?? [])];
+    /** Both partitions are followed, by so many workers. */
+    const areShared = (by: number): Promise<unknown> =>
+      eventually(
+        `${by} workers share the partitions`,
+        () => driven.map(partsOf),
+        parts =>
+          parts.flat().sort().join() === '0,1' && parts.filter(({ length }) => length > 0).length === by,
+        30_000,
+      );
+    const seenBy = (one: Driven): Set<number> => new Set(idsOf(one.items));
 
-    test('is told that partitions moved, and each has its part: one of them leads', async () => {
-      await settle();
-      second = world.feed();
-      const opening = begin(second);
-      expect(await failureOf()).toMatchObject({ code: 'feed-moved', retryable: true });
-      const taken = await Promise.all([begin(), opening]);
-      expect(taken.map(({ gap }) => gap)).toEqual([null, null]);
-      const parts = taken.map(({ positions }) => [...positions.keys()]);
-      expect(parts.flat().sort()).toEqual([0, 1]);
-      expect(taken.map(({ leads }) => leads)).toEqual(parts.map(part => part.includes(0)));
-      if (taken[1]!.leads) [feed, second] = [second, feed];
+    beforeEach(() => feed.close());
+    afterEach(async () => {
+      await Promise.all(driven.map(one => one.end()));
+      driven = [];
+    });
+
+    test('is told that partitions moved, and each has its part, without a gap: one of them leads', async () => {
+      const first = drive();
+      await areShared(1);
+      const second = drive();
+      await areShared(2);
+      expect(first.failures[0]).toMatchObject({ code: 'feed-moved', retryable: true });
+      for (const one of [first, second]) {
+        expect({ leads: one.taken!.leads, gap: one.taken!.gap }).toEqual({
+          leads: partsOf(one).includes(0),
+          gap: null,
+        });
+      }
     });
 
     test('gets what lies in its partition, and nothing else', async () => {
+      const pair = [drive(), drive()];
+      await areShared(2);
       const all = ids(1, 40);
       await insert(...all);
-      const [mine, theirs] = await Promise.all([everything(feed, 1), everything(second, 1)]);
-      // The beat of either is the end of both.
-      expect(idsOf(mine).sort((a, b) => a - b)).toEqual(inPartition(0, all));
-      expect(idsOf(theirs).sort((a, b) => a - b)).toEqual(inPartition(1, all));
+      await eventually(
+        'all of it has come',
+        () => pair.flatMap(one => [...seenBy(one)]).sort((a, b) => a - b),
+        seen => seen.join() === all.join(),
+      );
+      for (const one of pair) {
+        const [partition] = partsOf(one);
+        expect([...seenBy(one)].sort((a, b) => a - b)).toEqual(inPartition(partition!, all));
+      }
     });
 
-    test('cannot commit for a partition that it has lost', async () => {
+    test('cannot commit for partitions once they have moved', async () => {
       const { admin, names } = world.kafka!;
-      await Promise.all([settle(feed, 1), settle(second, 1)]);
-      await eventually(
-        'both are committed',
-        () => admin.committed(names.group, names.topic),
-        committed => committed.size === 2,
-      );
-      const third = world.feed();
-      const opening = begin(third);
-      // Two partitions for three: whoever had one before may have none, or another one, now.
-      const told = await Promise.all([failureOf(feed), failureOf(second)]);
-      expect(told).toMatchObject([{ code: 'feed-moved' }, { code: 'feed-moved' }]);
+      const own = world.feed();
+      await begin(own);
       const before = await admin.committed(names.group, names.topic);
-      for (const one of [feed, second]) for (const partition of [0, 1]) one.acknowledge(partition, '999999');
-      await third.close();
-      opening.catch(() => {});
-      expect((await share()).map(({ gap }) => gap)).toEqual([null, null]);
+      drive();
+      expect(await failureOf(own)).toMatchObject({ code: 'feed-moved' });
+      for (const partition of [0, 1]) own.acknowledge(partition, '999999');
+      await own.close();
+      await areShared(1);
       expect(await admin.committed(names.group, names.topic)).toEqual(before);
     });
 
-    test('takes over what the other one has not settled when that one leaves, at once', async () => {
-      const lost = ids(101, 130);
-      await insert(...lost);
-      await Promise.all([everything(feed, 1), everything(second, 1)]);
+    test('takes over what another one has not settled when that one leaves, at once', async () => {
+      const [stays, leaves] = [drive(), drive()];
+      await areShared(2);
+      const all = ids(101, 130);
+      await insert(...all);
+      const lost = inPartition(partsOf(leaves)[0]!, all);
+      await eventually(
+        'the other one has its rows',
+        () => lost.filter(id => seenBy(leaves).has(id)).length,
+        count => count === lost.length,
+      );
       const startMs = performance.now();
-      await second.close();
-      expect(await failureOf()).toMatchObject({ code: 'feed-moved' });
-      const taken = await begin();
+      await leaves.end();
+      await eventually(
+        'they come again',
+        () => all.filter(id => seenBy(stays).has(id)).length,
+        count => count === all.length,
+      );
       // Not only when the group misses its heart-beat.
       expect(performance.now() - startMs).toBeLessThan(5_000);
-      expect({ leads: taken.leads, gap: taken.gap }).toEqual({ leads: true, gap: null });
-      expect([...taken.positions.keys()]).toEqual([0, 1]);
-      expect(idsOf(await everything())).toEqual(expect.arrayContaining(lost));
-      await settle();
+      expect(stays.taken).toMatchObject({ leads: true, gap: null });
+    });
+
+    test('gets nothing again of what another one has settled before it left', async () => {
+      const [stays, leaves] = [drive(true), drive(true)];
+      await areShared(2);
+      const all = ids(131, 160);
+      await insert(...all);
+      await eventually(
+        'all of it has come',
+        () => new Set([...seenBy(stays), ...seenBy(leaves)]).size,
+        count => count === all.length,
+      );
+      const theirs = [...seenBy(leaves)];
+      expect(theirs.length).toBeGreaterThan(0);
+      await leaves.end();
+      await areShared(1);
+      await insert(161);
+      await eventually('it goes on', () => seenBy(stays).has(161), Boolean);
+      expect(theirs.filter(id => seenBy(stays).has(id))).toEqual([]);
     });
 
     test('waits for its turn where there are more workers than partitions', async () => {
-      await settle();
-      const others = [world.feed(), world.feed()];
-      const opened = new Map<Feed, Taken>();
-      const running = new Set<Feed>([feed, ...others]);
-      const ending = new AbortController();
-      /** Opens again whenever partitions moved, as a worker does. */
-      const work = async (one: Feed): Promise<void> => {
-        while (!ending.signal.aborted && running.has(one)) {
-          opened.set(one, await begin(one));
-          await failureOf(one).catch(() => {});
-          opened.delete(one);
-        }
-      };
-      await feed.close();
-      const working = [...running].map(one => work(one).catch(() => {}));
-      const shares = (): number[][] => [...opened.values()].map(({ positions }) => [...positions.keys()]);
-      await eventually(
-        'two of three have one partition each',
-        shares,
-        seen => seen.length === 2 && seen.flat().sort().join() === '0,1',
-        30_000,
-      );
-      const [leaving] = opened.keys();
-      running.delete(leaving!);
-      opened.delete(leaving!);
-      await leaving!.close();
-      await eventually(
-        'the third has its turn',
-        shares,
-        seen => seen.length === 2 && seen.flat().sort().join() === '0,1',
-        30_000,
-      );
-      expect([...opened.values()].map(({ gap }) => gap)).toEqual([null, null]);
-      ending.abort();
-      await Promise.all([...running].map(one => one.close()));
-      await Promise.all(working);
-      expect(await again()).toMatchObject({ gap: null, leads: true });
-    }, 90_000);
+      drive();
+      drive();
+      drive();
+      await areShared(2);
+      const leaving = driven.find(one => one.taken !== null)!;
+      await leaving.end();
+      await areShared(2);
+      expect(driven.map(({ taken }) => taken?.gap ?? null)).toEqual([null, null, null]);
+    });
   });
 
   describe('whose topic or group is not as it was left', () => {
     test('calls it a gap when the offsets of the group are gone, and goes on with what comes then', async () => {
       const { admin, names } = world.kafka!;
-      await settle();
       await feed.close();
       await admin.deleteGroup(names.group);
       await insert(201);
@@ -212,7 +263,6 @@ describe('the kafka feed', () => {
     });
 
     test('calls it a gap when the group was moved ahead of what was settled', async () => {
-      await settle();
       await insert(...ids(211, 220));
       await everything();
       await feed.close();
@@ -242,7 +292,6 @@ describe('the kafka feed', () => {
 
     test('calls it a gap when records were deleted before they were read', async () => {
       const { admin, names } = world.kafka!;
-      await settle();
       await feed.close();
       const before = await topic.ends();
       await insert(...ids(231, 240));
@@ -261,7 +310,6 @@ describe('the kafka feed', () => {
 
     test('is not silent when records are deleted under a consumer that is behind', async () => {
       const { admin, names } = world.kafka!;
-      await settle();
       // More than it keeps: it stops fetching, and what it has not fetched goes.
       const before = await topic.ends();
       const rows = 60_000;
@@ -296,7 +344,6 @@ describe('the kafka feed', () => {
     }, 90_000);
 
     test('says what it cannot read of what others have put there, where it lies, and goes on', async () => {
-      await settle();
       const offset = await topic.produce(1, { value: 'not even JSON' });
       await topic.produce(0, { value: null });
       await topic.produce(1, {
@@ -315,19 +362,6 @@ describe('the kafka feed', () => {
       expect(idsOf(found).sort()).toEqual(ids(251, 260));
     });
 
-    test('calls it a gap when a beat lies in another partition than it was meant for', async () => {
-      await settle();
-      const since = await topic.ends();
-      await beatOnce(world, feed);
-      await everything();
-      const records = await topic.readSince(since);
-      const stray = records.find(({ partition }) => partition === 0)!;
-      await topic.produce(1, { key: stray.key!.toString(), value: stray.value });
-      expect(await failureOf()).toMatchObject({ name: 'GapError', gap: { cause: 'partitions-changed' } });
-      await again();
-      await settle();
-    });
-
     test('waits for a topic that is not there, and says how it is made', async () => {
       const lost = world.feed('nobody_made_this');
       await expect(world.open(lost)).rejects.toMatchObject({
@@ -338,28 +372,53 @@ describe('the kafka feed', () => {
       });
     });
 
+    test('calls it a gap when a beat lies in another partition than it was meant for, and goes on behind it', async () => {
+      const since = await topic.ends();
+      await beatOnce(world, feed);
+      await everything();
+      const records = await topic.readSince(since);
+      const stray = records.find(({ partition }) => partition === 0)!;
+      await topic.produce(1, { key: stray.key!.toString(), value: stray.value });
+      expect(await failureOf()).toMatchObject({ name: 'GapError', gap: { cause: 'partitions-changed' } });
+      await again();
+      await insert(271);
+      expect(idsOf(await everything())).toContain(271);
+      await settle();
+    });
+
     // The last one: the topic stays as it is then.
     test('calls it a gap when the topic was given more partitions, and follows those too', async () => {
-      const { brokers, names } = world.kafka!;
-      await settle();
+      const { brokers, names, connect } = world.kafka!;
+      const [, old] = feed.beatPrefixes;
       const kafka = new kafkajs.Kafka({ brokers: brokers.split(','), logLevel: kafkajs.logLevel.NOTHING });
       const admin = kafka.admin();
       await admin.connect();
       await admin.createPartitions({ topicPartitions: [{ topic: names.topic, count: 3 }] });
       await admin.disconnect();
-      expect(await failureOf()).toMatchObject({ name: 'GapError', gap: { cause: 'partitions-changed' } });
-      await feed.close();
+      // A producer that has not noticed yet may not notice for minutes.
+      await connect.restart(names.connector);
       await eventually(
-        'all three are followed',
-        async () => {
-          const { positions, gap } = await begin();
-          return { partitions: [...positions.keys()], gap: gap?.cause, prefixes: feed.beatPrefixes.length };
-        },
-        ({ partitions }) => partitions.length === 3,
+        'the connector runs again',
+        () => connect.state(names.connector),
+        state => state?.task === 'RUNNING',
         30_000,
       );
-      expect(feed.partitions).toBe(3);
-      expect(feed.beatPrefixes).toHaveLength(3);
+      const since = await topic.ends();
+      const beat = JSON.stringify({ writer: 'by the old prefix', number: 1, namespace: world.namespace });
+      await world.client.query('select pg_logical_emit_message(false, $1, $2, true)', [old, beat]);
+      await eventually(
+        'it is published',
+        () => topic.grownBy(since),
+        size => size > 0,
+        30_000,
+      );
+      expect(await failureOf()).toMatchObject({ name: 'GapError', gap: { cause: 'partitions-changed' } });
+      await feed.close();
+      const { positions } = await begin();
+      expect([...positions.keys()]).toEqual([0, 1, 2]);
+      expect([feed.partitions, feed.beatPrefixes.length]).toEqual([3, 3]);
+      await insert(...ids(281, 300));
+      expect(idsOf(await everything())).toEqual(expect.arrayContaining(ids(281, 300)));
     }, 90_000);
   });
 });

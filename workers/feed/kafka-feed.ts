@@ -69,15 +69,18 @@ export class KafkaFeed implements Feed {
   /** The assignment that `open` has told of. */
   #opened: Assignment | null = null;
   #envelopes: DebeziumEnvelopes;
+  /** Of the records that are decoded now. */
+  #receivedMs = 0;
   readonly #buffer: RecordBuffer;
   #failure: Error | null = null;
   #wake: (() => void) | null = null;
   #system: DatabaseSystem | null = null;
   /** Offsets before which everything was settled once, by partition. */
   #settledBefore: ReadonlyMap<number, bigint> = new Map();
-  /** While partitions move nothing can be committed, and whoever has them then is told so. */
   readonly #commits = new OffsetCommits(error => {
-    if (this.#assignment === this.#opened) this.#fail(error);
+    // While partitions move nothing can be committed; whoever has them then begins where they stand.
+    const isMoving = error instanceof FreshetError && error.code === 'group-moved';
+    if (!isMoving && this.#assignment === this.#opened) this.#fail(error);
   });
   #stopWatching: () => void = () => {};
 
@@ -89,7 +92,7 @@ export class KafkaFeed implements Feed {
       tables: options.tables,
       reference: options.reference,
       namespace: options.namespace,
-      now: () => Date.now(),
+      now: () => this.#receivedMs,
       settledBefore: partition => this.#settledBefore.get(partition) ?? 0n,
       onStrayBeat: ({ partition }, intended) =>
         this.#fail(
@@ -239,7 +242,8 @@ export class KafkaFeed implements Feed {
     if (this.#buffer.isEmpty && !this.#failure) await this.#arrival(waitMs);
     const items: FeedItem[] = [];
     if (!this.#failure) {
-      for (const { partition, records } of this.#buffer.take(BATCH)) {
+      for (const { partition, records, receivedMs } of this.#buffer.take(BATCH)) {
+        this.#receivedMs = receivedMs;
         // Decoded as late as can be: by the definitions that the round before has found.
         for (const record of records) for (const item of this.#envelopes.read(record)) items.push(item);
         const next = String(BigInt(records.at(-1)!.offset) + 1n);

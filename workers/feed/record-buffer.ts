@@ -4,6 +4,8 @@ import type { KafkaRecord, OffsetRange } from '../../connectors/kafka-client.ts'
 export interface Records {
   readonly partition: number;
   readonly records: readonly KafkaRecord[];
+  /** When they came, by the clock on the wall: waiting here is the worker's time, not the connector's. */
+  readonly receivedMs: number;
 }
 
 interface Partition {
@@ -67,7 +69,7 @@ export class RecordBuffer {
     state.expected = last + 1n;
     state.lastAtMs = performance.now();
     state.bytes += sizeOf(records);
-    this.#waiting.push({ partition, records });
+    this.#waiting.push({ partition, records, receivedMs: Date.now() });
     if (!state.isPaused && state.bytes > PAUSE_ABOVE_BYTES) {
       state.isPaused = true;
       this.#options.pause([partition]);
@@ -80,11 +82,11 @@ export class RecordBuffer {
     const taken: Records[] = [];
     let count = 0;
     while (count < most && this.#waiting.length > 0) {
-      const { partition, records } = this.#waiting[0]!;
+      const { partition, records, receivedMs } = this.#waiting[0]!;
       const part = records.slice(0, most - count);
       if (part.length === records.length) this.#waiting.shift();
-      else this.#waiting[0] = { partition, records: records.slice(part.length) };
-      taken.push({ partition, records: part });
+      else this.#waiting[0] = { partition, records: records.slice(part.length), receivedMs };
+      taken.push({ partition, records: part, receivedMs });
       count += part.length;
       this.#release(partition, part);
     }
