@@ -2,8 +2,10 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
+import type { FeedsResult } from '../../bench/feeds.ts';
 import { median, percentile, randomNumbers, zipfPlaces } from '../../bench/figures.ts';
 import type { ReadsResult } from '../../bench/reads.ts';
+import { kafkaStartLimitMs } from '../support/kafka-servers.ts';
 
 const run = promisify(execFile);
 const entry = fileURLToPath(new URL('../../bench/main.ts', import.meta.url));
@@ -35,11 +37,43 @@ describe('the benchmark', () => {
     expect(changes.throughput.present.perSecond).toBeGreaterThan(0);
   }, 120_000);
 
+  test(
+    'measures the feeds beside each other',
+    async () => {
+      const env = { ...process.env, NODE_OPTIONS: '' };
+      const { stdout } = await run(process.execPath, [entry, 'feeds', ...tinyRun, '--json'], { env });
+      const { conditions, reads, feeds } = JSON.parse(stdout) as {
+        conditions: { versions: string };
+        reads: null;
+        feeds: FeedsResult;
+      };
+
+      expect(conditions.versions).toMatch(/^Node .*, Postgres .*, Kafka .*, Debezium /);
+      expect(reads).toBeNull();
+      const paced = ['wal 50', 'wal 1000', 'kafka 50', 'kafka 1000', 'defaults 50'];
+      expect(Object.keys(feeds.lags).toSorted()).toEqual(paced.toSorted());
+      for (const { p50Ms, p90Ms, p99Ms } of [...Object.values(feeds.lags), ...Object.values(feeds.bare)]) {
+        expect([p50Ms, p90Ms, p99Ms]).toEqual([p50Ms, p90Ms, p99Ms].toSorted((a, b) => a - b));
+      }
+      expect(Object.keys(feeds.bare)).toEqual(['50', '1000']);
+      const written = ['wal all', 'wal 1000', 'kafka all', 'kafka 1000'];
+      expect(Object.keys(feeds.bulks).toSorted()).toEqual(written.toSorted());
+      for (const { rows, perSecond } of Object.values(feeds.bulks)) {
+        expect(rows).toBe(1000);
+        expect(perSecond).toBeGreaterThan(0);
+      }
+      expect(feeds.delivered.perSecond).toBeGreaterThan(0);
+      expect(Object.keys(feeds.caughtUp).toSorted()).toEqual(['consumer', 'kafka', 'wal']);
+      expect(feeds.caughtUp.kafka!.perSecond).toBeGreaterThan(0);
+    },
+    kafkaStartLimitMs,
+  );
+
   test('refuses words it does not know, before anything is started', async () => {
     const failure = await run(process.execPath, [entry, 'writes']).catch((error: unknown) => error);
     expect(failure).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining('reads or changes, got writes'),
+      stderr: expect.stringContaining('reads, changes or feeds, got writes'),
     });
   });
 });
