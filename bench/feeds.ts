@@ -123,11 +123,9 @@ export async function benchFeeds(bench: Bench): Promise<FeedsResult> {
         }
         if (!isMeasuredInFull) return;
         const some = ids.slice(0, rows);
-        for (const rowsPerTransaction of [rows, ROWS_PER_TRANSACTION]) {
-          const bulk = await measureBulk(turn, some, rowsPerTransaction);
-          const kind = rowsPerTransaction === rows ? 'all' : rowsPerTransaction;
-          bulks.add(`${name} ${kind}`, bulk);
-          told(`${kind} rows a transaction, ${number(bulk.perSecond)} rows/s`);
+        for (const [kind, rowsPerTransaction] of bulkKinds(rows)) {
+          const bulk = bulks.add(`${name} ${kind}`, await measureBulk(turn, some, rowsPerTransaction));
+          told(`${number(rowsPerTransaction)} rows a transaction, ${number(bulk.perSecond)} rows/s`);
         }
         const found = await measureCatchUp(turn, some, ROWS_PER_TRANSACTION);
         caughtUp.add(name, found.worker);
@@ -152,6 +150,11 @@ export async function benchFeeds(bench: Bench): Promise<FeedsResult> {
   };
 }
 
+const bulkKinds = (rows: number) =>
+  [
+    ['all', rows],
+    [String(ROWS_PER_TRANSACTION), ROWS_PER_TRANSACTION],
+  ] as const;
 const ms = (value: number): string => `${value.toFixed(1)} ms`;
 
 /** What was found in each round, by what was measured. */

@@ -4,6 +4,7 @@ import type { Part } from '../shared/origin/examine/rights.ts';
 import { type Command, exitCode } from './command.ts';
 import { examineDatabase } from './doctor/database.ts';
 import { lacksOf } from './doctor/group.ts';
+import { examineKafka } from './doctor/kafka.ts';
 import { examineRedis } from './doctor/redis.ts';
 import { reportLines } from './doctor/report.ts';
 import { targetsOf } from './doctor/targets.ts';
@@ -39,7 +40,11 @@ export const command: Command = {
     const database = await withClient(targets.databaseUrl, client =>
       examineDatabase(client, { settings, targets, parts }),
     );
-    const groups = [...database.groups, ...(await examineRedis(targets))];
+    const groups = [
+      ...database.groups,
+      ...(await examineRedis(targets)),
+      ...(await examineKafka(targets, settings)),
+    ];
     const isGood = lacksOf(groups).length === 0;
     const shownUrl = withoutPassword(targets.databaseUrl);
     if (options.json) {

@@ -7,7 +7,7 @@ import { type ConnectorSlot, readConnectorSlot } from './slot-places.ts';
 import { readTrace } from './task-trouble.ts';
 
 export interface RunOptions {
-  readonly client: ConnectClient;
+  readonly client: Pick<ConnectClient, 'state' | 'stop' | 'resume' | 'restartFailed'>;
   readonly names: KafkaNames;
   readonly query: Query;
   readonly signal?: AbortSignal | undefined;

@@ -88,6 +88,7 @@ describe('changes that belong together and lie in different partitions', () => {
     const counts = { families: 0, moves: 0, truncations: 0 };
     const endMs = performance.now() + LASTS_MS;
 
+    // Each row stays as it is for longer than the bound: what is stale then was not just made good for by the next change.
     /** One writer of its own tables: transaction after transaction. */
     const writer = async (
       pauseMs: number,
@@ -102,7 +103,7 @@ describe('changes that belong together and lie in different partitions', () => {
       await client.end();
     };
 
-    const families = writer(25, n => {
+    const families = writer(100, n => {
       const parent = (n % FAMILIES) + 1;
       const version = Math.floor(n / FAMILIES) + 1;
       const children = range(CHILDREN).map(i => (parent - 1) * CHILDREN + i);
@@ -115,7 +116,7 @@ describe('changes that belong together and lie in different partitions', () => {
               commit`,
       };
     });
-    const movers = writer(40, n => {
+    const movers = writer(250, n => {
       const [first, second] = homesOf((n % MOVERS) + 1);
       const round = Math.floor(n / MOVERS);
       const [from, to] = round % 2 === 0 ? [first, second] : [second, first];
@@ -125,7 +126,7 @@ describe('changes that belong together and lie in different partitions', () => {
         sql: `update movers set id = ${to}, version = ${round + 1} where id = ${from}`,
       };
     });
-    const notes = writer(250, n => {
+    const notes = writer(1_500, n => {
       const half = range(NOTES).filter(id => id % 2 === n % 2);
       const others = range(NOTES).filter(id => id % 2 !== n % 2);
       counts.truncations += 1;
@@ -152,7 +153,7 @@ describe('changes that belong together and lie in different partitions', () => {
       expect([name, partitions.size]).toEqual([name, PARTITIONS]);
     }
     expect(events.filter(({ op }) => op === 't')).toHaveLength(counts.truncations);
-    expect(Math.min(...Object.values(counts))).toBeGreaterThan(5);
+    expect(Math.min(...Object.values(counts))).toBeGreaterThan(3);
     expect(epochs.given).toEqual([]);
   }, 90_000);
 });

@@ -59,6 +59,7 @@ describe('workers that share partitions', () => {
       const number = await crew.beat(0);
       await settlesThrough(0, number);
       await crew.update(1, 'changed', 1);
+      await crew.listened();
       expect(crew.heard.map(Number)).not.toContain(number);
       // The rest of the same beat: as one that comes later through a slower partition.
       const { rows } = await crew.world.database.query('select incarnation::text from freshet.alive');
@@ -77,6 +78,7 @@ describe('workers that share partitions', () => {
         await eventually('the leader has noticed', crew.epoch, epoch => epoch !== before);
         await settles(1);
         expect(await settledOn(1)).toBeLessThan(number);
+        await crew.listened();
         expect(crew.heard.map(Number)).not.toContain(number);
         await held.commit();
         await crew.proven();

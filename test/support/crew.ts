@@ -42,6 +42,8 @@ export interface Crew {
   worker(name: string): Promise<CrewWorker>;
   /** One beat more into these partitions, all of them unless said; its nonce is its number. Resolves with the number. */
   beat(...partitions: number[]): Promise<number>;
+  /** Everything that was published until now has been heard. */
+  listened(): Promise<void>;
   /** Beats go out until one of them has come back. */
   proven(): Promise<void>;
   /** Commits, and puts the change into the partition under the key given. */
@@ -143,6 +145,15 @@ export async function openCrew(partitions: number): Promise<Crew> {
       const all = Array.from({ length: partitions }, (_, partition) => partition);
       for (const partition of into.length > 0 ? into : all) log.append(partition, item);
       return number;
+    },
+    async listened() {
+      const mark = `mark ${Math.random()}`;
+      await store.connection.call('PUBLISH', keys.echo, mark);
+      await eventually(
+        'the mark',
+        () => heard,
+        texts => texts.includes(mark),
+      );
     },
     async proven() {
       let sent = 0;
