@@ -30,16 +30,21 @@ export async function startStores(say: (line: string) => void): Promise<Stores> 
   const folder = mkdtempSync(join(tmpdir(), 'freshet-bench-'));
   await chmod(folder, 0o711); // Postgres runs as another account when this runs as root.
   const postgresFolder = join(folder, 'postgres');
-  const started: LocalServer[] = [];
+  const starts: Promise<LocalServer>[] = [];
+  let isOver = false;
   const stop = async (): Promise<void> => {
-    for (const server of started.toReversed()) await server.stop();
+    isOver = true;
+    // Also what is still on its way up: it would outlive this process.
+    for (const start of starts.toReversed()) await (await start.catch(() => null))?.stop();
     forgetCluster(postgresFolder);
     rmSync(folder, { recursive: true, force: true });
   };
   const keep = async <S extends LocalServer>(starting: Promise<S>): Promise<S> => {
+    starts.push(starting);
     const server = await starting;
-    started.push(server);
-    return server;
+    if (!isOver) return server;
+    await server.stop();
+    throw new Error('the run was ended');
   };
   const startRedis = (role: RedisRole): Promise<LocalServer> =>
     startLocalRedis({

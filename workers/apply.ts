@@ -10,7 +10,7 @@ import { BeatTrack } from './beat-track.ts';
 import { parkDeadLetter } from './dead-letter.ts';
 import type { WatchedTables } from './definitions.ts';
 import type { Duty } from './duty.ts';
-import type { Feed, FeedItem, FeedPosition } from './feed/feed.ts';
+import type { Feed, FeedItem, FeedPosition, Gap } from './feed/feed.ts';
 import { GapError } from './gap-error.ts';
 import { Ledger, type Pending, type Settled, type WholeTableCause } from './ledger.ts';
 import type { AfterSettled } from './settled.ts';
@@ -33,9 +33,13 @@ interface Followed {
   readonly beats: BeatTrack;
   /** Settled and not remembered yet, with the beats before it. */
   settled: { readonly position: string; readonly beats: string } | null;
+  /** Since when another worker has it (monotonic): the feed is about to say so. */
+  supersededAtMs: number | null;
 }
 
 const REMEMBER_EVERY_MS = 200;
+/** How long a feed may take to say that partitions have moved; behind it, it is begun anew. */
+const SUPERSEDED_WAIT_MS = 10_000;
 
 /**
  * Applies what a feed brings, in rounds:
@@ -85,6 +89,7 @@ export class Applier {
         ledger: new Ledger(),
         beats: new BeatTrack(position?.beats),
         settled: null,
+        supersededAtMs: null,
       });
     }
   }
@@ -136,12 +141,21 @@ export class Applier {
     await this.#advance(outcomes, p);
   }
 
+  /** @throws GapError, once every beat of the batch is noted. */
   #watchBeats(items: readonly FeedItem[]): void {
+    const { partitions } = this.#options.feed;
+    let first: Gap | null = null;
     for (const item of items) {
       if (item.kind !== 'beat') continue;
       const gap = this.#followed.get(item.partition)?.beats.receive(item, this.#duty.term.incarnation);
-      if (gap && this.#duty.answersFor(gap)) throw new GapError(gap);
+      if (gap && this.#duty.answersFor(gap)) first ??= gap;
+      const sentTo = item.beat.partitions ?? partitions;
+      if (sentTo > partitions) {
+        const detail = `a beat was sent to ${sentTo} partitions, ${partitions} are followed`;
+        first ??= { cause: 'partitions-changed', detail };
+      }
     }
+    if (first) throw new GapError(first);
   }
 
   /** EVENT for every row, once each with all its transactions. */
@@ -184,7 +198,7 @@ export class Applier {
       const { position, beats, changes } = followed.ledger.advance();
       this.#report(changes, outcomes);
       for (const { beat } of beats) followed.beats.settle(beat);
-      settledBeats.push(...beats);
+      if (followed.supersededAtMs === null) settledBeats.push(...beats);
       if (!position) continue;
       followed.settled = { position: position.position, beats: followed.beats.text() };
       this.#options.observer.emit({
@@ -206,7 +220,8 @@ export class Applier {
     const newest = new Map(beats.map(one => [`${one.partition} ${one.beat.writer}`, one]));
     for (const { partition, beat } of newest.values()) {
       const startMs = clock.monotonicMs();
-      await store.echo(beat.writer, partition, beat.number, feed.partitions);
+      // An older beat, of a topic that has grown since: what lay before it lay in the partitions of then.
+      await store.echo(beat.writer, partition, beat.number, beat.partitions ?? feed.partitions);
       observer.emit({ type: 'beat.echoed', number: beat.number, durationMs: clock.monotonicMs() - startMs });
     }
   }
@@ -222,17 +237,23 @@ export class Applier {
       const { position, beats } = followed.settled;
       const { epoch, runId } = this.#duty.term;
       const remembered = { ...feed.positionOf(partition, position), beats, epoch, run: runId ?? '' };
-      if (!(await store.positions.remember(feed.recordOf(partition), remembered, worker))) {
-        throw new FreshetError({
-          code: 'superseded',
-          message: `another worker follows ${feed.recordOf(partition)} now`,
-          hint: 'This one stands by.',
-          retryable: true,
-        });
-      }
-      feed.acknowledge(partition, position);
+      const record = feed.recordOf(partition);
       followed.settled = null;
+      if (await store.positions.remember(record, remembered, worker)) feed.acknowledge(partition, position);
+      else this.#notice(followed, record, nowMs);
     }
+  }
+
+  /** Somebody else has taken the partition over: nothing of it is ours to say, and the feed will tell. */
+  #notice(followed: Followed, record: string, nowMs: number): void {
+    followed.supersededAtMs ??= nowMs;
+    if (nowMs - followed.supersededAtMs < SUPERSEDED_WAIT_MS) return;
+    throw new FreshetError({
+      code: 'superseded',
+      message: `another worker follows ${record} now`,
+      hint: 'This one stands by.',
+      retryable: true,
+    });
   }
 
   /** Before the feed is let go: the last settled positions are not lost. */

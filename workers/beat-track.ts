@@ -12,8 +12,10 @@ export class BeatTrack {
   readonly #received: Map<string, number>;
   /** Writer → number of its last beat settled; the one heard of last stands last. */
   readonly #settled: Map<string, number>;
-  /** Beats of before the gap may be delivered again, and where their numbers begin is not known any more. */
+  /** Beats of the life before may be delivered again. */
   #isAfterGap = false;
+  /** Followed from a place of which nothing is remembered: where numbers go on is not known. */
+  #isAfterJump = false;
 
   /** `remembered`: what `text` gave, of the position from which the partition is followed. */
   constructor(remembered?: string) {
@@ -22,10 +24,13 @@ export class BeatTrack {
     this.#settled = new Map(numbers);
   }
 
-  /** What came before is covered by a new epoch. */
+  /**
+   * What came before is covered by a new epoch. Numbers that are known go on where they were: the next hole may be
+   * right behind it. Where none is, the first of each writer may be any.
+   */
   forgive(): void {
-    this.#received.clear();
     this.#isAfterGap = true;
+    this.#isAfterJump = this.#received.size === 0;
   }
 
   /** `incarnation`: the life of the database in which changes are followed. */
@@ -35,13 +40,15 @@ export class BeatTrack {
     this.#received.set(writer, Math.max(last, number));
     // Of writers before those that are remembered, only the end may be delivered again.
     if (again) return null;
-    const isFirst = last === 0 && this.#isAfterGap;
+    const isFirst = last === 0 && this.#isAfterJump;
     if (number > last + 1 && !isFirst) {
       return { cause: 'beat-missing', detail: `beat ${number} of writer ${writer} came after ${last}` };
     }
     // Behind the first beat of this life of the database, whatever is delivered again has been delivered.
-    if (beat.incarnation === incarnation) this.#isAfterGap = false;
-    else if (!this.#isAfterGap) {
+    if (beat.incarnation === incarnation) {
+      this.#isAfterGap = false;
+      this.#isAfterJump = false;
+    } else if (!this.#isAfterGap) {
       return {
         cause: 'other-incarnation',
         detail: `a beat was written in ${beat.incarnation ?? 'a database without its marker'}, changes were followed in ${incarnation}`,

@@ -97,7 +97,7 @@ export class BeatWriter {
       name: 'freshet beat',
       text: `select ${emit} from unnest($1::text[]) with ordinality as prefixes (prefix, place),
         lateral (select json_build_object('writer', $2::text, 'number', $3::int, 'namespace', $4::text,
-          'incarnation', (select incarnation from freshet.alive))::text as content) body`,
+          'incarnation', (select incarnation from freshet.alive), 'partitions', cardinality($1::text[]))::text as content) body`,
       values: [prefixes, this.#writer, number, this.#options.namespace],
     });
   }

@@ -44,6 +44,8 @@ const MOST_UNSETTLED = 50_000;
 const COMMIT_WAIT_MS = 2;
 const FIRST_RETRY_MS = 50;
 const LONGEST_RETRY_MS = 2_000;
+/** How long a round is tried again before the source is let go, for others to follow. */
+const PATIENCE_MS = 10_000;
 
 /**
  * Follows a database through a feed, for as long as the process lives: opens it, closes gaps, applies rounds, and
@@ -106,7 +108,7 @@ export class Follower {
     await applier.probe();
     const { positions, gap, leads } = await feed.open({
       remembered: partition => store.positions.take(feed.recordOf(partition), this.#options.worker),
-      doubt: async () => void (await store.newEpoch(null, [])),
+      doubt: () => this.#doubt(),
     });
     this.#leads = leads;
     if (leads) await store.claim(this.#options.worker);
@@ -114,7 +116,7 @@ export class Follower {
     this.#gap = gap ?? this.#gap;
     if (leads) this.#gap ??= await this.#takeUpControl(positions.get(0) ?? null);
     else await member.begin(await this.#probeDefinitions());
-    if (this.#gap) await this.#closeGap(this.#gap);
+    await this.#closeGaps();
     const beats = leads ? this.#options.beats() : null;
     beats?.start();
     try {
@@ -133,9 +135,11 @@ export class Follower {
   async #round(onProgress: () => void): Promise<void> {
     const { feed, applier, signal, observer } = this.#options;
     const full = applier.unsettled >= MOST_UNSETTLED;
+    if (full) feed.check();
     const items = full ? [] : await feed.next(applier.hasUnsettled ? UNSETTLED_WAIT_MS : IDLE_WAIT_MS);
     if (full) await delay(UNSETTLED_WAIT_MS, undefined, { signal });
     let batch = items;
+    const startMs = performance.now();
     for (let retryMs = FIRST_RETRY_MS; !signal.aborted; retryMs = Math.min(retryMs * 2, LONGEST_RETRY_MS)) {
       try {
         if (this.#gap) await this.#closeGap(this.#gap);
@@ -147,7 +151,8 @@ export class Follower {
       } catch (error) {
         batch = [];
         if (error instanceof GapError) this.#gap = error.gap;
-        else if (!isOfTheCache(error)) throw error;
+        // Whoever can reach the cache may have what this worker follows: nobody is proven anything meanwhile.
+        else if (!passes(error) || performance.now() - startMs > PATIENCE_MS) throw error;
         else {
           this.#trouble = describe(error);
           observer.emit({ type: 'feed.lost', feed: feed.name, error, retryInMs: retryMs });
@@ -155,6 +160,13 @@ export class Follower {
         }
       }
     }
+  }
+
+  /** What is cached is not to be proven any more, whatever becomes of this worker. An epoch still open is doubt enough. */
+  async #doubt(): Promise<void> {
+    const { store, worker } = this.#options;
+    await store.claim(worker);
+    if ((await store.standing())?.isClosed !== false) await store.newEpoch(null, []);
   }
 
   /** Goes on under the epoch that stands, if `control` is complete. Tables that are new get their generation. */
@@ -204,10 +216,23 @@ export class Follower {
       .map(({ table }) => ({ table, generation: randomUUID(), digest: null }));
   }
 
+  /** Closes the gap at hand, and what shows while it is being closed. */
+  async #closeGaps(): Promise<void> {
+    while (this.#gap && !this.#options.signal.aborted) {
+      try {
+        await this.#closeGap(this.#gap);
+      } catch (error) {
+        if (!(error instanceof GapError)) throw error;
+        this.#gap = error.gap;
+      }
+    }
+  }
+
   async #closeGap(gap: Gap): Promise<void> {
-    const { store, feed, applier, observer } = this.#options;
+    const { store, feed, applier, observer, worker } = this.#options;
     observer.emit({ type: 'gap.opened', ...gap });
-    for (const partition of applier.partitions) await store.positions.forget(feed.recordOf(partition));
+    for (const partition of applier.partitions)
+      await store.positions.forget(feed.recordOf(partition), worker);
     if (this.#leads) await this.#passBarrier(gap);
     // Whoever leads finds an epoch that it has not made, and closes the gap that this is.
     else await store.newEpoch(null, []);
@@ -220,7 +245,7 @@ export class Follower {
    * commit record out and still been invisible when the first epoch began. Nothing is echoed before the second.
    */
   async #passBarrier(gap: Gap): Promise<void> {
-    const { store, lead, barrier, pool, watched, clock, observer } = this.#options;
+    const { store, lead, barrier, pool, watched, clock, observer, worker } = this.#options;
     const startMs = clock.monotonicMs();
     const incarnation = await markIncarnation(pool);
 
@@ -229,8 +254,9 @@ export class Follower {
     await barrier.pass();
     lead.definitions.release();
     const { p, states } = await this.#tablesNow(incarnation);
-    const epoch = await store.closeEpoch(opened, incarnation, states);
+    const epoch = await store.closeEpoch(opened, incarnation, states, worker);
     if (epoch === null) {
+      await this.#checkLeads();
       throw new GapError({
         cause: 'ordered',
         detail: 'another epoch was ordered while a gap was being closed',
@@ -246,6 +272,19 @@ export class Follower {
     observer.emit({ type: 'gap.closed', cause: gap.cause, durationMs: clock.monotonicMs() - startMs, epoch });
   }
 
+  /** @throws FreshetError `superseded` where another worker leads by now. */
+  async #checkLeads(): Promise<void> {
+    const { store, worker } = this.#options;
+    const control = await store.control();
+    if (control === null || control.worker === null || control.worker === worker) return;
+    throw new FreshetError({
+      code: 'superseded',
+      message: `worker ${control.worker} follows the database now`,
+      hint: 'This one stands by.',
+      retryable: true,
+    });
+  }
+
   /** P, and a new generation of every table under it. */
   async #tablesNow(incarnation: string): Promise<{ p: Probe; states: TableState[] }> {
     const { store, lead, watched, worker } = this.#options;
@@ -256,7 +295,7 @@ export class Follower {
         detail: 'the database was recovered while a gap was being closed',
       });
     }
-    await store.claim(worker);
+    await store.claimIfFree(worker);
     const states = [
       ...[...watched.tables().keys()].map(table => lead.definitions.stateOf(table, p)),
       ...this.#unwatched(await store.control()),
@@ -265,7 +304,9 @@ export class Follower {
   }
 }
 
-const isOfTheCache = (error: unknown): boolean =>
-  error instanceof FreshetError && (error.code === 'cache-unavailable' || error.code === 'cache-replaced');
+const PASSING = ['cache-unavailable', 'cache-replaced', 'gap-open'];
+
+/** The same round may be tried again, with what was received. */
+const passes = (error: unknown): boolean => error instanceof FreshetError && PASSING.includes(error.code);
 
 const isMove = (error: unknown): boolean => error instanceof FreshetError && error.code === 'feed-moved';

@@ -20,13 +20,12 @@ export class FeedPositions {
   /** Null when unknown. */
   async read(record: string): Promise<Position | null> {
     const flat = (await this.#connection.call('HGETALL', this.#keys.feed(record))) as string[];
-    if (flat.length === 0) return null;
-    return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]!]] : [])));
+    const fields = flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]!] as const] : []));
+    return fields.some(([name]) => name !== OWNER) ? Object.fromEntries(fields) : null;
   }
 
   /** Says who follows from now on, and returns the position: what others write of it is refused. */
   async take(record: string, worker: string): Promise<Position | null> {
-    if ((await this.read(record)) === null) return null;
     await this.#connection.call('HSET', this.#keys.feed(record), OWNER, worker);
     return this.read(record);
   }
@@ -38,7 +37,8 @@ export class FeedPositions {
     return answer === 'remembered';
   }
 
-  async forget(record: string): Promise<void> {
-    await this.#connection.call('DEL', this.#keys.feed(record));
+  /** Forgets the position, not who follows; nothing where another worker does. */
+  async forget(record: string, worker: string): Promise<void> {
+    await this.#connection.run('forget', this.#keys.feed(record), worker);
   }
 }

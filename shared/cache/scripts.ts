@@ -11,6 +11,7 @@ export type ScriptName =
   | 'epoch'
   | 'generation'
   | 'remember'
+  | 'forget'
   | 'take-nonces'
   | 'echo';
 

@@ -34,6 +34,7 @@ interface PendingRead {
 }
 
 const PROCESS_FRESH_MS = 5_000;
+const BEAT_KEPT_MS = 60_000;
 /** Commands in flight of one EVENT pipeline: bounds memory and the time a hung server can hide. */
 export const EVENTS_PER_ROUND = 2_000;
 
@@ -183,16 +184,17 @@ export class CacheStore {
 
   /**
    * The epoch that closes a gap: every transaction that the gap may have hidden has ended and is visible. Returns it,
-   * or null when `opened`, which the gap began with, no longer stands.
+   * or null when `opened`, which the gap began with, no longer stands, or another worker leads.
    */
   async closeEpoch(
     opened: string,
     incarnation: string,
     tables: readonly TableState[],
+    worker: string,
   ): Promise<string | null> {
     const epoch = randomUUID();
     const fields = [CLOSED, epoch, ...tables.flatMap(tableFields)];
-    return (await this.#raiseEpoch(epoch, incarnation, opened, fields)) ? epoch : null;
+    return (await this.#raiseEpoch(epoch, incarnation, `${opened} ${worker}`, fields)) ? epoch : null;
   }
 
   async #raiseEpoch(
@@ -232,6 +234,11 @@ export class CacheStore {
     await this.connection.call('HSET', this.keys.control, 'worker', worker);
   }
 
+  /** The same where nobody does; whoever follows already goes on. */
+  async claimIfFree(worker: string): Promise<void> {
+    await this.connection.call('HSETNX', this.keys.control, 'worker', worker);
+  }
+
   /** New generations under `epoch`; false when it no longer stands, which is a gap, or when `worker` was replaced. */
   async raiseGenerations(epoch: string, tables: readonly TableState[], worker: string): Promise<boolean> {
     if (tables.length === 0) return true;
@@ -264,7 +271,10 @@ export class CacheStore {
 
   /** Keeps the nonces of a beat until it is settled everywhere. */
   async noteBeat(writer: string, number: number, nonces: readonly string[]): Promise<void> {
-    await this.connection.call('HSET', this.keys.beat(writer), `n:${number}`, nonces.join(' '));
+    const key = this.keys.beat(writer);
+    await this.connection.call('HSET', key, `n:${number}`, nonces.join(' '));
+    // A writer that ends before its beats are settled leaves nothing behind.
+    await this.connection.call('PEXPIRE', key, BEAT_KEPT_MS);
   }
 
   /** A beat is settled on one of `partitions` partitions; on the last of them its nonces are published. */

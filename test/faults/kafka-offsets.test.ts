@@ -119,6 +119,7 @@ describe('a topic and its group', () => {
       api,
       history,
       tags: new Tags(),
+      reads: Object.keys(pathsOf('places', ROWS)),
       startWrites: () => startWrites(world, history, 'places', ROWS),
     };
   }, kafkaStartLimitMs);

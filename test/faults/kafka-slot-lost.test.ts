@@ -112,6 +112,7 @@ describe('a slot that loses what Connect has not seen, while Connect is down', (
       api,
       history,
       tags: new Tags(),
+      reads: Object.keys(pathsOf('places', ROWS)),
       startWrites: () => startWrites(world, history, 'places', ROWS),
     };
   }, kafkaStartLimitMs);

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -80,6 +80,18 @@ test.each(parts)('the role of the part %s lacks nothing, and is no superuser', a
       'QUEUE_REDIS_URL is not set: a local one is started',
     ],
   });
+});
+
+test('the file by itself makes what init makes, and may be run again', async () => {
+  const other = await createDatabase(server.url);
+  try {
+    const file = readFileSync(new URL('../../connectors/roles.sql', import.meta.url), 'utf8');
+    for (const _run of ['first', 'second']) await other.query(file);
+    const { groups } = await diagnose({ DATABASE_URL: other.url });
+    expect(groups.find(({ name }) => name === 'Schema freshet')!.findings).toMatchObject([{ level: 'good' }]);
+  } finally {
+    await other.drop();
+  }
 });
 
 describe('API and worker, each under its own role', () => {

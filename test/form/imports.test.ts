@@ -72,7 +72,7 @@ const rules: readonly Rule[] = [
   },
   homeOf(['pg', 'pg-copy-streams'], 'shared/origin', 'workers/feed', 'cli/local', 'cli/demo'),
   homeOf(['ioredis'], 'shared/cache', 'shared/queue'),
-  homeOf(['kafkajs'], 'connectors/kafka-client.ts'),
+  homeOf(['kafkajs'], 'connectors/kafka-client.ts', 'connectors/kafka-consumer.ts'),
   homeOf(['bullmq'], 'shared/queue'),
   homeOf(['@bull-board/api', '@bull-board/express'], 'api/admin'),
   {

@@ -193,7 +193,8 @@ describe('a position', () => {
         }),
       }),
     },
-    { weight: 1, arbitrary: fc.constant({ do: 'forget' as const }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('forget' as const), worker }) },
+    { weight: 1, arbitrary: fc.constant({ do: 'lose' as const }) },
   );
   /** Each step waits for the one before: taking over is several commands. */
   const SEQUENCES = RUNS / 10;
@@ -224,9 +225,12 @@ describe('a position', () => {
               expect(await positions.remember(record, one.position, one.worker)).toBe(
                 expected === 'remembered',
               );
+            } else if (one.do === 'forget') {
+              model.forget(one.worker);
+              await positions.forget(record, one.worker);
             } else {
-              model.forget();
-              await positions.forget(record);
+              model.lose();
+              await connection.call('DEL', keys.feed(record));
             }
             expect(await positions.read(record)).toEqual(model.fields());
           }

@@ -5,7 +5,6 @@ export class PositionModel {
 
   /** Somebody takes the partition over. Null where nothing is known of how far it was followed. */
   take(worker: string): Record<string, string> | null {
-    if (this.#fields === null) return null;
     this.#owner = worker;
     return this.fields();
   }
@@ -17,8 +16,15 @@ export class PositionModel {
     return 'remembered';
   }
 
-  /** A gap: nobody may go on from here. Also an eviction. */
-  forget(): void {
+  /** A gap: nobody may go on from here. Whose the partition is stays known. */
+  forget(worker: string): void {
+    if (this.#owner !== null && this.#owner !== worker) return;
+    this.#fields = null;
+    this.#owner = worker;
+  }
+
+  /** Evicted, or the server was emptied. */
+  lose(): void {
     this.#fields = null;
     this.#owner = null;
   }

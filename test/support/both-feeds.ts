@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { KafkaConsumer, type KafkaRecord } from '../../connectors/kafka-client.ts';
+import type { KafkaRecord } from '../../connectors/kafka-client.ts';
+import { KafkaConsumer } from '../../connectors/kafka-consumer.ts';
 import type { TableShape } from '../../shared/resources/resource.ts';
 import { beatPrefixes } from '../../workers/feed/beat-prefixes.ts';
 import type { FeedItem } from '../../workers/feed/feed.ts';

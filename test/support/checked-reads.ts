@@ -26,6 +26,8 @@ export interface CheckedReadsOptions {
   /** Reading at the same time. */
   readonly readers?: number;
   readonly pauseMs?: number;
+  /** All of the history unless given. */
+  readonly paths?: readonly string[] | undefined;
 }
 
 /** Tags by path: what each stood for. Shared by all readers of a test, so that one tag never means two bodies. */
@@ -79,17 +81,16 @@ async function readOnce(
   return { path, sentMs, status, cacheStatus, staleMs, body: shown ?? body };
 }
 
-/** Readers of every path of a history, in turn, every other read a conditional one. */
+/** Readers of a history's paths, in turn, every other read a conditional one. */
 export function startReads(
   api: ApiProcess,
   history: History,
   tags: Tags,
-  { readers = 2, pauseMs = 2 }: CheckedReadsOptions = {},
+  { readers = 2, pauseMs = 2, paths = history.paths }: CheckedReadsOptions = {},
 ): CheckedReads {
   const judged: Judged[] = [];
   let running = true;
   const loops = Array.from({ length: readers }, async (_, reader) => {
-    const { paths } = history;
     for (let n = 0; running; n += 1) {
       const path = paths[(n * readers + reader) % paths.length]!;
       judged.push(await readOnce(api, history, tags, path, n % 2 === 1));

@@ -99,9 +99,10 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
           let gap: Gap | null = null;
           for (const partition of share) {
             const position = await remembered(partition);
-            positions.set(partition, position);
             const at = committed.get(partition) ?? null;
-            gap ??= judge(position, at);
+            const found = judge(position, at);
+            positions.set(partition, found ? null : position);
+            gap ??= found;
             cursors.set(partition, at ?? log[partition]!.length);
             settledBefore.set(partition, gap ? 0 : Number(position?.offset ?? 0));
           }
@@ -125,6 +126,9 @@ export function sharedLog(partitions: number, signal: AbortSignal): SharedLog {
           if (isMoved()) throw moved();
           items = items.length > 0 ? items : come();
           return items;
+        },
+        check() {
+          if (isMoved()) throw moved();
         },
         positionOf: (_partition, settled) => ({ offset: settled }),
         acknowledge(partition, settled) {

@@ -10,6 +10,11 @@ export interface Scene {
   readonly api: ApiProcess;
   readonly history: History;
   readonly tags: Tags;
+  /**
+   * What is read meanwhile; all unless given. What must be found stale afterwards if something was lost must not be
+   * read before: a hit that is checked in the database mends the entry.
+   */
+  readonly reads?: readonly string[];
   startWrites(): Promise<Writes>;
 }
 
@@ -23,7 +28,7 @@ const LEAST_WRITES = 20;
 export async function underTraffic(scene: Scene, fault: () => Promise<void>): Promise<Verdict> {
   const { api, history, tags } = scene;
   const writes = await scene.startWrites();
-  const reads = startReads(api, history, tags);
+  const reads = startReads(api, history, tags, { paths: scene.reads });
   try {
     await eventually(
       'reads are answered by the cache',

@@ -16,8 +16,10 @@ const records = (partition: number, from: number, count: number, bytes?: number)
 
 let buffer: RecordBuffer;
 let asked: string[];
-const add = (partition: number, list: readonly KafkaRecord[], count = list.length): string | null =>
-  buffer.add(partition, list, count);
+const add = (partition: number, list: readonly KafkaRecord[], count = list.length): string | null => {
+  const [first, last] = [BigInt(list[0]!.offset), BigInt(list.at(-1)!.offset)];
+  return buffer.add(partition, list, { first, last, count });
+};
 const offsets = (most: number): string[] =>
   buffer
     .take(most)
@@ -56,6 +58,13 @@ describe('records that come without a hole', () => {
   test('may leave out what brokers keep to themselves', () => {
     expect(add(0, [record(0, 5), record(0, 7)], 3)).toBeNull();
     expect(add(0, [record(0, 8)])).toBeNull();
+  });
+
+  test('may end in such, or be nothing else', () => {
+    expect(buffer.add(0, [record(0, 5)], { first: 5n, last: 6n, count: 2 })).toBeNull();
+    expect(buffer.add(0, [], { first: 7n, last: 7n, count: 1 })).toBeNull();
+    expect(add(0, [record(0, 8)])).toBeNull();
+    expect(offsets(10)).toEqual(['0@5', '0@8']);
   });
 
   test('that came before are passed over', () => {

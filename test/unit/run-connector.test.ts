@@ -37,6 +37,7 @@ describe('a connector that is to run', () => {
   test('runs once its slot is read: Connect says so before', async () => {
     const { options, looksLeft } = connectThatShows(
       [stopped, null],
+      [stopped, null],
       [running, null],
       [running, null],
       [running, 7],

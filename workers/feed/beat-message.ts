@@ -20,6 +20,7 @@ export function parseBeat(content: Buffer, own: string): Beat | null {
     number,
     incarnation,
     namespace = own,
+    partitions,
   } = JSON.parse(content.toString()) as Record<string, unknown>;
   if (typeof writer !== 'string' || !Number.isSafeInteger(number)) {
     throw new TypeError(`expected a beat with writer and number, got ${content.toString().slice(0, 200)}`);
@@ -29,5 +30,6 @@ export function parseBeat(content: Buffer, own: string): Beat | null {
     writer,
     number: number as number,
     incarnation: typeof incarnation === 'string' ? incarnation : null,
+    ...(typeof partitions === 'number' && { partitions }),
   };
 }

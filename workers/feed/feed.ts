@@ -32,6 +32,8 @@ export interface Beat {
   readonly number: number;
   /** Which life of the database it was written in; null when the marker was gone. */
   readonly incarnation: string | null;
+  /** To how many partitions it was sent; as many as are followed where it does not say. */
+  readonly partitions?: number;
 }
 
 /** What a feed hands over: in the order of the log within each partition. */
@@ -89,7 +91,7 @@ export interface Memory {
 export interface Taken {
   /** Whether this worker keeps what exists once for a database: definitions, beats, the closing of gaps. */
   readonly leads: boolean;
-  /** Partition → what was remembered of it; null where nothing was. */
+  /** Partition → what was remembered of the place from which it goes on; null where nothing was, and behind a gap. */
   readonly positions: ReadonlyMap<number, FeedPosition | null>;
   /** Set when positions and source do not fit together: changes may have been missed. */
   readonly gap: Gap | null;
@@ -114,6 +116,8 @@ export interface Feed {
   next(waitMs: number): Promise<FeedItem[]>;
   /** Name of the record that remembers a partition's position. */
   recordOf(partition: number): string;
+  /** @throws what `next` would reject with, without taking anything. */
+  check(): void;
   /** What to remember of a settled position before it is acknowledged. */
   positionOf(partition: number, settled: string): FeedPosition;
   /** Everything of the partition up to `settled` may be forgotten by the source. */

@@ -1,11 +1,7 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import {
-  KafkaAdmin,
-  KafkaConsumer,
-  type KafkaOptions,
-  type KafkaRecord,
-  type OffsetRange,
-} from '../../connectors/kafka-client.ts';
+import { KafkaAdmin, type KafkaOptions, type KafkaRecord } from '../../connectors/kafka-client.ts';
+import { KafkaConsumer, type OffsetSpan } from '../../connectors/kafka-consumer.ts';
 import type { KafkaNames } from '../../connectors/names.ts';
 import { FreshetError } from '../../shared/errors.ts';
 import type { Observer } from '../../shared/observe.ts';
@@ -16,7 +12,7 @@ import { GapError } from '../gap-error.ts';
 import { beatPrefixes } from './beat-prefixes.ts';
 import { DebeziumEnvelopes } from './debezium-envelope.ts';
 import type { Feed, FeedItem, FeedPosition, Gap, Memory, Taken } from './feed.ts';
-import { startOf } from './kafka-position.ts';
+import { locate } from './kafka-position.ts';
 import { OffsetCommits } from './offset-commits.ts';
 import { RecordBuffer } from './record-buffer.ts';
 import { watchTopic } from './topic-watch.ts';
@@ -51,6 +47,8 @@ export interface KafkaFeedOptions {
 /** Records decoded for one round. */
 const BATCH = 5_000;
 const STANDBY_LOOK_MS = 1_000;
+/** How long the last positions may take to reach a broker that hangs. */
+const COMMIT_LIMIT_MS = 3_000;
 
 /** What the group gave us; another object each time. */
 interface Assignment {
@@ -72,6 +70,9 @@ export class KafkaFeed implements Feed {
   /** Of the records that are decoded now. */
   #receivedMs = 0;
   readonly #buffer: RecordBuffer;
+  /** Where the partitions begin, not handed over yet. */
+  #marks: FeedItem[] = [];
+  #isStrayTold = false;
   #failure: Error | null = null;
   #wake: (() => void) | null = null;
   #system: DatabaseSystem | null = null;
@@ -94,13 +95,7 @@ export class KafkaFeed implements Feed {
       namespace: options.namespace,
       now: () => this.#receivedMs,
       settledBefore: partition => this.#settledBefore.get(partition) ?? 0n,
-      onStrayBeat: ({ partition }, intended) =>
-        this.#fail(
-          new GapError({
-            cause: 'partitions-changed',
-            detail: `a beat meant for partition ${intended} of ${options.names.topic} came in partition ${partition}`,
-          }),
-        ),
+      onStrayBeat: ({ partition }, intended) => this.#tellOfStray(partition, intended),
     });
     this.#buffer = new RecordBuffer({
       pause: partitions => this.#consumer?.pause(partitions),
@@ -124,6 +119,7 @@ export class KafkaFeed implements Feed {
     const { source, signal, observer, pool, beforeRecords } = this.#options;
     this.#stopWatching();
     await this.#join();
+    let made: Gap | null = null;
     for (;;) {
       const assignment = await this.#given();
       signal.throwIfAborted();
@@ -131,12 +127,21 @@ export class KafkaFeed implements Feed {
       this.#opened = assignment;
       this.#system = await identifySystem(pool);
       const leads = assignment.partitions.includes(0);
-      const made = leads ? await source.ensure(doubt) : null;
-      const { starts, positions, gap } = await this.#locate(assignment.partitions, remembered);
+      // What was made anew stays a gap, also where the partitions move on before it is told.
+      if (leads) made = (await source.ensure(doubt)) ?? made;
+      const { starts, positions, gap } = await locate({
+        names: this.#options.names,
+        admin: this.#admin!,
+        system: this.#system,
+        partitions: assignment.partitions,
+        remembered,
+      });
       await beforeRecords();
       if (assignment !== this.#assignment) continue;
       this.#settledBefore = settledOffsets((made ?? gap) ? [] : positions);
       this.#buffer.begin(starts);
+      // All before it is settled, or covered by what closes the gap: remembered before anything else comes.
+      this.#marks = [...starts].map(([partition, offset]) => markAt(partition, String(offset), Date.now()));
       for (const [partition, offset] of starts) this.#consumer!.start(partition, offset);
       this.#watch(leads);
       const position = [...starts].map(([partition, offset]) => `${partition}@${offset}`).join(' ');
@@ -168,7 +173,7 @@ export class KafkaFeed implements Feed {
       group: names.group,
       topic: names.topic,
       onAssigned: given => this.#assign(given),
-      onRecords: (partition, records, count) => this.#receive(partition, records, count),
+      onRecords: (partition, records, span) => this.#receive(partition, records, span),
       onEnd: error => this.#fail(error),
     });
   }
@@ -176,6 +181,7 @@ export class KafkaFeed implements Feed {
   #assign(partitions: readonly number[]): void {
     this.#assignment = { partitions };
     this.#buffer.clear();
+    this.#marks = [];
     this.#commits.clear();
     if (this.#opened) {
       this.#fail(
@@ -202,35 +208,8 @@ export class KafkaFeed implements Feed {
     }
   }
 
-  /** Where each partition goes on, and whether that is where it was left. */
-  async #locate(
-    partitions: readonly number[],
-    remembered: Memory['remembered'],
-  ): Promise<{ starts: Map<number, bigint>; positions: Map<number, FeedPosition | null>; gap: Gap | null }> {
-    const { names } = this.#options;
-    const positions = new Map<number, FeedPosition | null>();
-    for (const partition of partitions) positions.set(partition, await remembered(partition));
-    // Ranges last: what was committed is never beyond them because it grew meanwhile.
-    const committed = await this.#admin!.committed(names.group, names.topic);
-    const ranges: ReadonlyMap<number, OffsetRange> = await this.#admin!.ranges(names.topic);
-    const starts = new Map<number, bigint>();
-    let gap: Gap | null = null;
-    for (const [partition, position] of positions) {
-      const found = startOf({
-        place: `${names.topic}/${partition}`,
-        remembered: position,
-        committed: committed.get(partition) ?? null,
-        range: ranges.get(partition) ?? { earliest: 0n, latest: 0n },
-        system: this.#system!,
-      });
-      starts.set(partition, found.offset);
-      gap ??= found.gap;
-    }
-    return { starts, positions, gap };
-  }
-
-  #receive(partition: number, records: readonly KafkaRecord[], count: number): void {
-    const lost = this.#buffer.add(partition, records, count);
+  #receive(partition: number, records: readonly KafkaRecord[], span: OffsetSpan): void {
+    const lost = this.#buffer.add(partition, records, span);
     if (lost !== null) {
       const place = `${this.#options.names.topic}/${partition}`;
       this.#fail(new GapError({ cause: 'offset-out-of-range', detail: `${place}: ${lost}` }));
@@ -239,8 +218,9 @@ export class KafkaFeed implements Feed {
   }
 
   async next(waitMs: number): Promise<FeedItem[]> {
-    if (this.#buffer.isEmpty && !this.#failure) await this.#arrival(waitMs);
-    const items: FeedItem[] = [];
+    if (this.#buffer.isEmpty && this.#marks.length === 0 && !this.#failure) await this.#arrival(waitMs);
+    const items = this.#marks;
+    this.#marks = [];
     if (!this.#failure) {
       for (const { partition, records, receivedMs } of this.#buffer.take(BATCH)) {
         this.#receivedMs = receivedMs;
@@ -268,6 +248,24 @@ export class KafkaFeed implements Feed {
     });
   }
 
+  check(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  /**
+   * A producer that has not heard yet, or has heard already, how many partitions there are: the beat proves nothing,
+   * its number is missing where it was meant to be, and the topic is looked at all the time.
+   */
+  #tellOfStray(partition: number, intended: number): void {
+    if (this.#isStrayTold) return;
+    this.#isStrayTold = true;
+    this.#options.observer.emit({
+      type: 'note',
+      level: 'warn',
+      text: `a beat meant for partition ${intended} of ${this.#options.names.topic} came in partition ${partition}: nothing is proven while that is so`,
+    });
+  }
+
   positionOf(_partition: number, settled: string): FeedPosition {
     const { id, timeline } = this.#system!;
     return { system: id, timeline: String(timeline), topic: this.#options.names.topic, offset: settled };
@@ -280,8 +278,9 @@ export class KafkaFeed implements Feed {
   }
 
   #fail(error: Error): void {
-    // A gap outweighs what else goes wrong meanwhile.
-    if (!this.#failure || (isMove(this.#failure) && !isMove(error))) this.#failure = error;
+    // A gap outweighs what else goes wrong meanwhile, and anything outweighs a move.
+    const outweighs = error instanceof GapError && !(this.#failure instanceof GapError);
+    if (!this.#failure || outweighs || (isMove(this.#failure) && !isMove(error))) this.#failure = error;
     this.#wake?.();
   }
 
@@ -305,7 +304,7 @@ export class KafkaFeed implements Feed {
 
   async close(): Promise<void> {
     this.#stopWatching();
-    await this.#commits.sent();
+    await Promise.race([this.#commits.sent(), delay(COMMIT_LIMIT_MS, undefined, { ref: false })]);
     const consumer = this.#consumer;
     const admin = this.#admin;
     this.#consumer = null;
@@ -317,6 +316,13 @@ export class KafkaFeed implements Feed {
     await Promise.all([consumer?.close(), admin?.close()]);
   }
 }
+
+const markAt = (partition: number, position: string, committedMs: number): FeedItem => ({
+  kind: 'mark',
+  partition,
+  position,
+  committedMs,
+});
 
 const isMove = (error: Error): boolean => error instanceof FreshetError && error.code === 'feed-moved';
 

@@ -1,6 +1,7 @@
-import type { OffsetRange } from '../../connectors/kafka-client.ts';
+import type { KafkaAdmin, OffsetRange } from '../../connectors/kafka-client.ts';
+import type { KafkaNames } from '../../connectors/names.ts';
 import type { DatabaseSystem } from '../../shared/origin/adopt.ts';
-import type { FeedPosition, Gap } from './feed.ts';
+import type { FeedPosition, Gap, Memory } from './feed.ts';
 
 /** What is known of one partition when it is taken over. */
 export interface PartitionState {
@@ -60,4 +61,44 @@ function gapOf({ place, remembered, committed, range, system }: PartitionState):
     };
   }
   return null;
+}
+
+export interface LocateOptions {
+  readonly names: Pick<KafkaNames, 'group' | 'topic'>;
+  readonly admin: Pick<KafkaAdmin, 'committed' | 'ranges'>;
+  readonly system: Pick<DatabaseSystem, 'id' | 'timeline'>;
+  readonly partitions: readonly number[];
+  readonly remembered: Memory['remembered'];
+}
+
+export interface Located {
+  readonly starts: ReadonlyMap<number, bigint>;
+  /** What was remembered; null where nothing was, and where it is not what the partition goes on from. */
+  readonly positions: ReadonlyMap<number, FeedPosition | null>;
+  readonly gap: Gap | null;
+}
+
+/** Where each partition goes on, and whether that is where it was left. */
+export async function locate(options: LocateOptions): Promise<Located> {
+  const { names, admin, system, partitions, remembered } = options;
+  const positions = new Map<number, FeedPosition | null>();
+  for (const partition of partitions) positions.set(partition, await remembered(partition));
+  // Ranges last: what was committed is never beyond them because it grew meanwhile.
+  const committed = await admin.committed(names.group, names.topic);
+  const ranges = await admin.ranges(names.topic);
+  const starts = new Map<number, bigint>();
+  let gap: Gap | null = null;
+  for (const [partition, position] of positions) {
+    const found = startOf({
+      place: `${names.topic}/${partition}`,
+      remembered: position,
+      committed: committed.get(partition) ?? null,
+      range: ranges.get(partition) ?? { earliest: 0n, latest: 0n },
+      system,
+    });
+    starts.set(partition, found.offset);
+    if (found.gap) positions.set(partition, null);
+    gap ??= found.gap;
+  }
+  return { starts, positions, gap };
 }

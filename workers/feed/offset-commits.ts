@@ -1,4 +1,4 @@
-import type { KafkaConsumer } from '../../connectors/kafka-client.ts';
+import type { KafkaConsumer } from '../../connectors/kafka-consumer.ts';
 
 /** Offsets on their way to the broker: one request at a time, with the newest of each partition. */
 export class OffsetCommits {

@@ -1,4 +1,5 @@
 import type { KafkaRecord, OffsetRange } from '../../connectors/kafka-client.ts';
+import type { OffsetSpan } from '../../connectors/kafka-consumer.ts';
 
 /** Some records of one partition, in order. */
 export interface Records {
@@ -55,19 +56,17 @@ export class RecordBuffer {
   }
 
   /**
-   * `count`: how many offsets the records cover. Returns what is missing before them, if something is: a client whose
-   * offset is not there any more goes on elsewhere without a word.
+   * Returns what is missing before the records or among them, if something is: a client whose offset is not there any
+   * more goes on elsewhere without a word.
    */
-  add(partition: number, records: readonly KafkaRecord[], count: number): string | null {
+  add(partition: number, records: readonly KafkaRecord[], { first, last, count }: OffsetSpan): string | null {
     const state = this.#partitions.get(partition);
-    if (!state || records.length === 0) return null;
-    const first = BigInt(records[0]!.offset);
-    const last = BigInt(records.at(-1)!.offset);
-    if (last < state.expected) return null;
+    if (!state || last < state.expected) return null;
     if (first !== state.expected) return `offset ${first} came where ${state.expected} was expected`;
     if (last - first >= BigInt(count)) return `${count} records came for offsets ${first} to ${last}`;
     state.expected = last + 1n;
     state.lastAtMs = performance.now();
+    if (records.length === 0) return null;
     state.bytes += sizeOf(records);
     this.#waiting.push({ partition, records, receivedMs: Date.now() });
     if (!state.isPaused && state.bytes > PAUSE_ABOVE_BYTES) {

@@ -72,7 +72,7 @@ export class WalFeed implements Feed {
     });
     const gap = this.#judge(created, slot?.confirmedLsn ?? null, position);
     if (gap === null && position?.lsn !== undefined) this.#settledBefore = parseLsn(position.lsn);
-    return { leads: true, positions: new Map([[0, position]]), gap };
+    return { leads: true, positions: new Map([[0, gap ? null : position]]), gap };
   }
 
   /** Holds the slot when it resolves; returns why the slot had to be made anew, if it had to. */
@@ -202,6 +202,10 @@ export class WalFeed implements Feed {
       const timer = setTimeout(done, waitMs);
       this.#wake = done;
     });
+  }
+
+  check(): void {
+    if (this.#failure) throw this.#failure;
   }
 
   positionOf(_partition: number, settled: string): FeedPosition {
