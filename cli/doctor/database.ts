@@ -49,7 +49,7 @@ export async function examineDatabase(
     await lookAt('Server', () => examineServer(query, { slot, walsender: WALSENDERS[feed] })),
     await lookAt('Schema freshet', () => examineObjects(query)),
     await lookAt('Publication and tables', tables),
-    await lookAt('Replication slot', () => examineSlot(query, slot)),
+    await lookAt('Replication slot', () => examineSlot(query, slot, feed)),
     await lookAt('Role', () => examineRights(query, { parts, feed, resources })),
   ];
   return { groups, resources };

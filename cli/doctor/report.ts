@@ -5,10 +5,10 @@ const WORDS = { good: 'good', note: 'note', missing: 'MISSING' } as const;
 const INDENT = ' '.repeat(2 + WORDS.missing.length + 2);
 const WIDTH = 110;
 
-/** Words of `text` in lines of at most `width`; a statement keeps its own lines. */
+/** Words of `text` in lines of at most `width`; whatever parted them, a line stays one line. */
 export function wrapped(text: string, width: number): string[] {
   const lines: string[] = [];
-  for (const word of text.split(' ')) {
+  for (const word of text.split(/\s+/)) {
     const last = lines.at(-1);
     if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
     else lines[lines.length - 1] = `${last} ${word}`;

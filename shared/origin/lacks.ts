@@ -29,7 +29,7 @@ export async function findLacks(query: Query, { feed, slot, isOurs }: LacksQuest
     ...(await examineObjects(query)),
     ...(await examineRights(query, { parts: ['api', 'worker'], feed, resources: [] })),
     ...(await examinePublication(query, { ofEverything: isOurs })),
-    ...(slot === null ? [] : await examineSlot(query, slot)),
+    ...(slot === null ? [] : await examineSlot(query, slot, feed)),
   ];
   return found.filter(({ level }) => level === 'missing');
 }

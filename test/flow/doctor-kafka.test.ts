@@ -58,7 +58,7 @@ describe('doctor, of the kafka feed,', () => {
     ]);
     // `init` prints the slot of this feed.
     expect((await runInit(other, {})).text).toContain(
-      `select pg_create_logical_replication_slot('freshet_dbz_nobody_registered_this', 'pgoutput');`,
+      `select pg_create_logical_replication_slot('freshet_dbz_nobody_registered_this', 'pgoutput', failover => true);`,
     );
   });
 

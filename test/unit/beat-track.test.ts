@@ -106,7 +106,7 @@ describe('what was remembered', () => {
   });
 
   test('survives a gap: positions behind it name what was settled', () => {
-    const track = new BeatTrack(settled(...run('a', 1, 3)));
+    const track = new BeatTrack();
     track.forgive();
     track.receive(beat('b', 900), HERE);
     track.settle(beat('b', 900).beat);
@@ -115,13 +115,35 @@ describe('what was remembered', () => {
 });
 
 describe('behind a gap that was closed', () => {
+  /** Followed from a place of which nothing is remembered. */
   const afterGap = (): BeatTrack => {
-    const track = new BeatTrack('[["a",3]]');
+    const track = new BeatTrack();
     track.forgive();
     return track;
   };
 
-  test('numbers begin wherever they do', () => {
+  test('numbers that are known go on: the next hole may be right behind it', () => {
+    const track = new BeatTrack('[["a",3]]');
+    track.forgive();
+    expect(gapsOf(track, beat('a', 4), beat('a', 1000))).toEqual(['beat-missing']);
+    track.forgive();
+    expect(gapsOf(track, beat('a', 1001), beat('b', 2))).toEqual(['beat-missing']);
+  });
+
+  test('two writers that overlap cost one gap at most', () => {
+    const track = afterGap();
+    let gaps = 0;
+    for (let i = 0; i < 20; i += 1) {
+      for (const item of [beat('a', 50 + i), beat('b', 10 + i)]) {
+        if (!track.receive(item, HERE)) continue;
+        gaps += 1;
+        track.forgive();
+      }
+    }
+    expect(gaps).toBe(1);
+  });
+
+  test('numbers that are not begin wherever they do', () => {
     const track = afterGap();
     expect(gapsOf(track, beat('a', 700), beat('a', 701))).toEqual([]);
     expect(gapsOf(track, beat('a', 703))).toEqual(['beat-missing']);

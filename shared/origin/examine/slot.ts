@@ -26,16 +26,25 @@ const FACTS = `
     ) from pg_replication_slots s where s.slot_name = $1
   ), 'null'::json)::text as facts`;
 
+const FIRST_WITH_FAILOVER = 17;
 /** From here on somebody should know how much of the log is kept. */
 const MUCH_RETAINED_BYTES = 1024 ** 3;
 
-const createSlotSql = (slot: string): string =>
-  `select pg_create_logical_replication_slot(${quoteLiteral(slot)}, 'pgoutput')`;
+/** Standbys of 17 and newer keep a failover slot in step. What reads straight from the log begins anew on another server. */
+async function createSlotSql(query: Query, slot: string, feed: 'wal' | 'kafka'): Promise<string> {
+  const { major } = await askFacts<{ major: number }>(
+    query,
+    `select json_build_object('major', current_setting('server_version_num')::int / 10000)::text as facts`,
+  );
+  const failover = feed === 'kafka' && major >= FIRST_WITH_FAILOVER ? ', failover => true' : '';
+  return `select pg_create_logical_replication_slot(${quoteLiteral(slot)}, 'pgoutput'${failover})`;
+}
 
 /** The slot of the feed. */
-export async function examineSlot(query: Query, slot: string): Promise<Finding[]> {
+export async function examineSlot(query: Query, slot: string, feed: 'wal' | 'kafka'): Promise<Finding[]> {
   const facts = await askFacts<SlotFacts | null>(query, FACTS, [slot]);
-  if (facts === null) return [absent(slot)];
+  const create = await createSlotSql(query, slot, feed);
+  if (facts === null) return [absent(slot, create)];
   if (facts.database !== facts.here || facts.plugin !== 'pgoutput') {
     const whose =
       facts.plugin === 'pgoutput' ? '' : `, plugin ${facts.plugin ?? 'none: it is a physical slot'}`;
@@ -52,7 +61,7 @@ export async function examineSlot(query: Query, slot: string): Promise<Finding[]
         `the replication slot ${slot} can give nothing any more (${facts.reason ?? 'wal_status is lost'})`,
         {
           why: 'More of the log was written while nobody read it than max_slot_wal_keep_size allows to keep, or the server gave it up. A worker that runs makes a new one by itself, and nothing that was cached before is trusted.',
-          sql: [`select pg_drop_replication_slot(${quoteLiteral(slot)})`, createSlotSql(slot)],
+          sql: [`select pg_drop_replication_slot(${quoteLiteral(slot)})`, create],
         },
       ),
     ];
@@ -63,7 +72,7 @@ export async function examineSlot(query: Query, slot: string): Promise<Finding[]
     return [
       missing(`the replication slot ${slot} cannot be read any further: ${stuck}`, {
         why: 'The publication was dropped and made anew, and something was written in between. Up to Postgres 17 the log cannot be read past that place.',
-        sql: [`select pg_drop_replication_slot(${quoteLiteral(slot)})`, createSlotSql(slot)],
+        sql: [`select pg_drop_replication_slot(${quoteLiteral(slot)})`, create],
         mend: 'With Debezium the offsets of its connector go as well: docs/doctor.md.',
       }),
     ];
@@ -85,10 +94,10 @@ export async function examineSlot(query: Query, slot: string): Promise<Finding[]
   return [good(state)];
 }
 
-const absent = (slot: string): Finding =>
+const absent = (slot: string, create: string): Finding =>
   missing(`the replication slot ${slot}`, {
     why: 'The server keeps the log for it. Making one waits for every transaction of the whole server that is writing now.',
-    sql: [createSlotSql(slot)],
+    sql: [create],
   });
 
 const UNITS = ['bytes', 'kB', 'MB', 'GB', 'TB'] as const;
