@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { withClient } from '../cli/local/database.ts';
 import { partitionOfKey } from '../connectors/kafka-client.ts';
@@ -6,6 +7,7 @@ import { type BareLag, measureBareChain } from './bare-chain.ts';
 import { openCachedRows } from './cached-rows.ts';
 import { type CaughtUp, type Delivered, measureCatchUp } from './catch-up.ts';
 import { startChain } from './chain.ts';
+import { ends, orders } from './feeds-config.ts';
 import { mediansOf } from './figures.ts';
 import { type Followed, followByKafka, followByWal } from './followed.ts';
 import { startWorker } from './freshet.ts';
@@ -17,7 +19,7 @@ import { number } from './report.ts';
 import type { Stores } from './stores.ts';
 import { type Turn, untilEnd } from './turn.ts';
 import { meanMs, settledChanges, stagesOf, untilSettled } from './worker-metrics.ts';
-import { openWriters, type Target } from './writers.ts';
+import { openWriters } from './writers.ts';
 
 /**
  * Both feeds beside each other: the same writers, the same rows, the same worker, one after the other, and who comes
@@ -85,18 +87,16 @@ export const contenders: readonly Contender[] = [
 
 export const ROWS_PER_TRANSACTION = 1_000;
 const ROWS = 200_000;
-/** Rows at the head of a table that a warm-up of the worker may fill. */
-const WARMED_UP = 5_000;
 /** Written before anything is measured: the JVMs have not compiled much yet. */
 const WARM_UP_ROWS = 20_000;
-const orders: Target = { table: 'bench_orders', column: 'total' };
-/** Written last: once its changes are settled, in every partition, everything before them is. */
-const ends: Target = { table: 'bench_ends', column: 'number' };
+/** Enough that every partition has one of them. */
+const END_ROWS = 1_000;
+const config = fileURLToPath(new URL('./feeds-config.ts', import.meta.url));
 
 export async function benchFeeds(bench: Bench): Promise<FeedsResult> {
   const { stores, rounds, say } = bench;
   const rows = bench.rows ?? ROWS;
-  const ids = Array.from({ length: Math.max(rows, FAST * bench.seconds) }, (_, i) => WARMED_UP + 1 + i);
+  const ids = Array.from({ length: Math.max(rows, FAST * bench.seconds) }, (_, i) => 1 + i);
   await makeTables(stores, ids.at(-1)!);
   const chain = await startChain(stores, say);
 
@@ -190,7 +190,7 @@ async function makeTables(stores: Stores, rows: number): Promise<void> {
       [rows],
     );
     await client.query(`insert into ${ends.table} select i, 0 from generate_series(1, $1::int) i`, [
-      WARMED_UP * 2,
+      END_ROWS,
     ]);
   });
 }
@@ -198,7 +198,7 @@ async function makeTables(stores: Stores, rows: number): Promise<void> {
 /** One row of the last table for each partition. */
 function endIds(): number[] {
   const found = new Map<number, number>();
-  for (let id = WARMED_UP + 1; found.size < DEFAULT_PARTITIONS; id += 1) {
+  for (let id = 1; found.size < DEFAULT_PARTITIONS; id += 1) {
     const partition = partitionOfKey(Buffer.from(JSON.stringify({ id })), DEFAULT_PARTITIONS);
     if (!found.has(partition)) found.set(partition, id);
   }
@@ -219,7 +219,10 @@ async function inTurn(
   try {
     await withClient(stores.databaseUrl, client => client.query(`vacuum ${orders.table}`));
     const start = async (name: string): Promise<Program> => {
-      worker = await startWorker(stores, { env, name: `${name}-${followed.namespace}` });
+      worker = await startWorker(stores, {
+        env: { ...env, FRESHET_CONFIG: config },
+        name: `${name}-${followed.namespace}`,
+      });
       return worker;
     };
     const opened = async <T extends { close(): Promise<void> }>(opening: Promise<T>): Promise<T> => {

@@ -1,7 +1,6 @@
 import type kafkajs from 'kafkajs';
 import { FreshetError } from '../shared/errors.ts';
 import {
-  attempt,
   CLOSE_LIMIT_MS,
   type KafkaOptions,
   type KafkaRecord,
