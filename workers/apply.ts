@@ -231,17 +231,21 @@ export class Applier {
     const { store, feed, clock, worker } = this.#options;
     const nowMs = clock.monotonicMs();
     if (!atOnce && nowMs - this.#rememberedAtMs < REMEMBER_EVERY_MS) return;
-    for (const [partition, followed] of this.#followed) {
-      if (!followed.settled) continue;
-      this.#rememberedAtMs = nowMs;
-      const { position, beats } = followed.settled;
-      const { epoch, runId } = this.#duty.term;
-      const remembered = { ...feed.positionOf(partition, position), beats, epoch, run: runId ?? '' };
-      const record = feed.recordOf(partition);
-      followed.settled = null;
-      if (await store.positions.remember(record, remembered, worker)) feed.acknowledge(partition, position);
-      else this.#notice(followed, record, nowMs);
-    }
+    const moved = [...this.#followed].filter(([, { settled }]) => settled !== null);
+    if (moved.length === 0) return;
+    this.#rememberedAtMs = nowMs;
+    // All at the same time: each is a round trip.
+    await Promise.all(
+      moved.map(async ([partition, followed]) => {
+        const { position, beats } = followed.settled!;
+        const { epoch, runId } = this.#duty.term;
+        const record = feed.recordOf(partition);
+        const remembered = { ...feed.positionOf(partition, position), beats, epoch, run: runId ?? '' };
+        followed.settled = null;
+        if (await store.positions.remember(record, remembered, worker)) feed.acknowledge(partition, position);
+        else this.#notice(followed, record, nowMs);
+      }),
+    );
   }
 
   /** Somebody else has taken the partition over: nothing of it is ours to say, and the feed will tell. */

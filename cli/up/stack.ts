@@ -175,7 +175,7 @@ export class Stack {
     const isLocal = store.kept !== null;
     const databaseUrl = isLocal ? await prepareDatabase(store.url, say) : store.url;
     return withClient(databaseUrl, async client => {
-      await adoptDatabase(client, { apply: isLocal, slot: this.#slot });
+      await adoptDatabase(client, { apply: isLocal, slot: this.#slot, feed: settings.feed });
       const namespace = namespaceOf(await identifySystem(client), settings.namespace);
       const isDemoOrNamed = isLocal || settings.configFile !== null;
       const configFile = isDemoOrNamed ? settings.configFile : await resourcesFor(client, process.cwd());

@@ -575,7 +575,11 @@ export function describeFeed(kind: FeedKind): void {
         world.settle(feed, await everything());
         for (const [record, position] of world.positions)
           world.positions.set(record, { ...position, [field]: value });
-        expect((await reopen()).gap?.cause).toBe(cause);
+        const taken = await reopen();
+        expect(taken.gap?.cause).toBe(cause);
+        // It is not what the partitions go on from.
+        expect([...taken.positions.values()]).toEqual(Array(feed.partitions).fill(null));
+        feed.check();
         world.settle(feed, await everything());
         expect(await reopen()).toMatchObject({ gap: null });
       });

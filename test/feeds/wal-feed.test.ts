@@ -90,6 +90,7 @@ describe('the wal feed', () => {
     const lost = itemsUntil(feed, () => false);
     await world.pool.query('select pg_terminate_backend($1)', [activePid]);
     await expect(lost).rejects.toMatchObject({ code: 'feed-lost', retryable: true });
+    expect(() => feed.check()).toThrow('ended');
     await insert(3_000);
     await eventually('the slot is free', slotNow, slot => slot?.activePid === null);
     forgetLeftOver(feed);

@@ -137,6 +137,21 @@ describe.each([14, 15, 16, 17] satisfies PostgresMajor[])('Postgres %s', major =
     expect((await api.get('/cities/2', { 'If-None-Match': old.headers.etag! })).status).toBe(200);
   });
 
+  test('a publication made anew, with a change in between, is got over with a new slot', async () => {
+    const old = await warm(api, '/cities/4');
+    await query('drop publication freshet');
+    await query(`update cities set name = 'in between' where id = 4`);
+    await query(
+      'create publication freshet for table cities, codes, parts, users with (publish_via_partition_root = true)',
+    );
+    await shows('/cities/4', 'in between');
+    await world.fresh(api);
+    expect((await api.get('/cities/4', { 'If-None-Match': old.headers.etag! })).status).toBe(200);
+    await warm(api, '/cities/4');
+    await query(`update cities set name = 'behind it' where id = 4`);
+    await shows('/cities/4', 'behind it');
+  });
+
   test('another worker takes over', async () => {
     await worker.kill();
     worker = await world.worker();

@@ -66,7 +66,7 @@ describe('control', () => {
         do: fc.constant('epoch' as const),
         run,
         incarnation: fc.constantFrom('', 'i1', 'i2'),
-        closes: fc.option(before),
+        closes: fc.option(fc.record({ back: before, worker })),
         tables,
       }),
     },
@@ -100,7 +100,8 @@ describe('control', () => {
       const epoch = `e${i}`;
       if (one.do === 'generation') yield { ...one, under: named(one.under) };
       else if (one.do === 'epoch') {
-        yield { ...one, epoch, closes: one.closes === null ? null : named(one.closes) };
+        const { closes } = one;
+        yield { ...one, epoch, closes: closes && { epoch: named(closes.back), worker: closes.worker } };
       } else if (one.do === 'adopt') yield { ...one, epoch };
       else yield one;
       if (one.do === 'epoch' || one.do === 'adopt') epochs.push(epoch);
@@ -115,7 +116,8 @@ describe('control', () => {
     if (one.do === 'adopt') scripts.stage(pipeline, 'adopt', control, one.run, one.epoch);
     else if (one.do === 'epoch') {
       const closed = one.closes === null ? [] : ['closed', one.epoch];
-      const rest = [one.incarnation, one.closes ?? '', ...closed, ...pairs(one.tables)];
+      const opened = one.closes === null ? '' : `${one.closes.epoch} ${one.closes.worker}`;
+      const rest = [one.incarnation, opened, ...closed, ...pairs(one.tables)];
       scripts.stage(pipeline, 'epoch', control, one.epoch, one.run, ...rest);
     } else if (one.do === 'generation') {
       const under = one.worker === null ? one.under : `${one.under} ${one.worker}`;

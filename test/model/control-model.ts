@@ -17,17 +17,19 @@ export class ControlModel {
 
   /**
    * A new epoch, for the server it was meant for, also where its record was lost. An empty incarnation leaves the one
-   * that stands. `closes`: the epoch with which a gap began; it is closed only if nothing came up since.
+   * that stands. `closes`: the epoch with which a gap began, and who closes it; that is done only if nothing came up
+   * since, and by nobody else than the one that leads.
    */
   epoch(
     epoch: string,
     run: string,
     incarnation: string,
-    closes: string | null,
+    closes: { readonly epoch: string; readonly worker: string } | null,
     tables: readonly (readonly [field: string, value: string])[],
   ): 'raised' | 'other_run' | 'other_epoch' {
     if (this.#run !== null && this.#run !== run) return 'other_run';
-    if (closes !== null && closes !== this.#epoch) return 'other_epoch';
+    if (closes !== null && closes.epoch !== this.#epoch) return 'other_epoch';
+    if (closes !== null && this.#worker !== null && closes.worker !== this.#worker) return 'other_epoch';
     if (closes !== null) this.#closed = epoch;
     this.#run = run;
     this.#epoch = epoch;

@@ -169,6 +169,33 @@ describe('epoch', () => {
       },
     ],
     [
+      'closes a gap by the hand of the worker that leads',
+      {
+        given: { ...standing, worker: 'w2' },
+        call: ['e2', 'run1', 'i2', 'e1 w2', 'closed', 'e2'],
+        answers: 'raised',
+        leaves: { ...standing, worker: 'w2', epoch: 'e2', incarnation: 'i2', closed: 'e2' },
+      },
+    ],
+    [
+      'closes none by the hand of one that led before',
+      {
+        given: { ...standing, worker: 'w2' },
+        call: ['e2', 'run1', 'i2', 'e1 w1', 'closed', 'e2', 't:users', 'g2 d2'],
+        answers: 'other_epoch',
+        leaves: { ...standing, worker: 'w2' },
+      },
+    ],
+    [
+      'closes a gap by the hand of whoever asks where nobody leads: the record was lost, and written anew',
+      {
+        given: standing,
+        call: ['e2', 'run1', 'i2', 'e1 w1', 'closed', 'e2'],
+        answers: 'raised',
+        leaves: { ...standing, epoch: 'e2', incarnation: 'i2', closed: 'e2' },
+      },
+    ],
+    [
       'that is ordered leaves the last closed one named, which it is not',
       {
         given: { ...standing, closed: 'e1' },
@@ -314,6 +341,48 @@ describe('remember', () => {
     expect(await scripts.run('remember', key, ...call)).toBe(answers);
     expect(await scripts.redis.hgetall(key)).toEqual(leaves);
     expect(await scripts.redis.pttl(key)).toBe(Object.keys(leaves).length > 0 ? -1 : -2);
+  });
+});
+
+describe('forget', () => {
+  const position = { owner: 'w1', lsn: '0/10', beats: '[]' };
+
+  test.each<readonly [name: string, row: Row]>([
+    [
+      'leaves nothing but whose the partition is',
+      { given: position, call: ['w1'], answers: 'forgotten', leaves: { owner: 'w1' } },
+    ],
+    [
+      'is refused to a worker that another one has replaced',
+      {
+        given: { ...position, owner: 'w2' },
+        call: ['w1'],
+        answers: 'superseded',
+        leaves: { ...position, owner: 'w2' },
+      },
+    ],
+    [
+      'makes whoever forgets a position of nobody the worker that follows',
+      { given: { lsn: '0/10' }, call: ['w2'], answers: 'forgotten', leaves: { owner: 'w2' } },
+    ],
+    [
+      'says whose the partition is where nothing is known of it',
+      { given: {}, call: ['w1'], answers: 'forgotten', leaves: { owner: 'w1' } },
+    ],
+  ])('%s', async (_name, { given, call, answers, leaves }) => {
+    const key = keys.feed('kafka:3');
+    if (Object.keys(given).length > 0) await scripts.redis.hset(key, given);
+    expect(await scripts.run('forget', key, ...call)).toBe(answers);
+    expect(await scripts.redis.hgetall(key)).toEqual(leaves);
+  });
+
+  test('keeps an earlier worker from filling the empty place', async () => {
+    const key = keys.feed('kafka:3');
+    await scripts.redis.hset(key, { ...position, owner: 'w2' });
+    expect(await scripts.run('forget', key, 'w2')).toBe('forgotten');
+    expect(await scripts.run('remember', key, 'w1', 'lsn', '0/10')).toBe('superseded');
+    expect(await scripts.run('remember', key, 'w2', 'lsn', '0/30')).toBe('remembered');
+    expect(await scripts.redis.hgetall(key)).toEqual({ owner: 'w2', lsn: '0/30' });
   });
 });
 
@@ -499,6 +568,8 @@ describe('when memory is full', () => {
     expect(await full.redis.hget(keys.control, 't:users')).toBe('g2 d1');
     expect(await full.run('remember', keys.feed('kafka:0'), 'w1', 'offset', '7')).toBe('remembered');
     expect(await full.redis.hgetall(keys.feed('kafka:0'))).toEqual({ owner: 'w1', offset: '7' });
+    expect(await full.run('forget', keys.feed('kafka:0'), 'w1')).toBe('forgotten');
+    expect(await full.redis.hgetall(keys.feed('kafka:0'))).toEqual({ owner: 'w1' });
   });
 
   test('beats are still settled: freshness is proven all the same', async () => {

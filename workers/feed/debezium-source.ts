@@ -4,6 +4,7 @@ import type { ConnectClient, SourceOffset } from '../../connectors/connect-clien
 import type { KafkaNames } from '../../connectors/names.ts';
 import { FreshetError } from '../../shared/errors.ts';
 import type { Observer } from '../../shared/observe.ts';
+import { unreadableBecause } from '../../shared/origin/unreadable-slot.ts';
 import { GapError } from '../gap-error.ts';
 import type { Gap } from './feed.ts';
 import type { ChangeSource } from './kafka-feed.ts';
@@ -23,6 +24,8 @@ export interface DebeziumSourceOptions {
 }
 
 const WATCH_EVERY_MS = 1_000;
+/** A slot that nobody was seen to read so often in a row is looked into. */
+const LOOKS_UNREAD = 3;
 const STOP_LOOK_MS = 50;
 const STOP_LIMIT_MS = 20_000;
 const FIRST_RESTART_MS = 500;
@@ -40,6 +43,8 @@ const WELL_AFTER_MS = 60_000;
  */
 export class DebeziumSource implements ChangeSource {
   readonly #options: DebeziumSourceOptions;
+  /** Looks in a row at which nobody read the slot. */
+  #unread = 0;
 
   constructor(options: DebeziumSourceOptions) {
     this.#options = options;
@@ -76,7 +81,13 @@ export class DebeziumSource implements ChangeSource {
     }
     const { walStatus: status, retainedBytes } = slot;
     observer.emit({ type: 'slot.checked', slot: names.slot, status, retainedBytes });
-    return null;
+    // The connector tries again and again, and calls that RUNNING.
+    this.#unread = slot.activePid === null ? this.#unread + 1 : 0;
+    if (this.#unread < LOOKS_UNREAD) return null;
+    const stuck = await unreadableBecause((sql, params = []) => pool.query(sql, params), names.slot);
+    return stuck === null
+      ? null
+      : { cause: 'slot-lost', detail: `slot ${names.slot} can give nothing any more: ${stuck}` };
   }
 
   /** Why the slot cannot bring what the connector has not published yet: it was made anew, or moved by hand. */

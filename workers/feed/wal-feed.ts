@@ -3,6 +3,7 @@ import type pg from 'pg';
 import type { FreshetError } from '../../shared/errors.ts';
 import type { Observer } from '../../shared/observe.ts';
 import { identifySystem } from '../../shared/origin/adopt.ts';
+import { unreadableBecause } from '../../shared/origin/unreadable-slot.ts';
 import type { Xid } from '../../shared/protocol/xid.ts';
 import type { TableShape } from '../../shared/resources/resource.ts';
 import { BEAT_PREFIX } from './beat-message.ts';
@@ -36,6 +37,7 @@ const BATCH = 5_000;
 const FIRST_STANDBY_MS = 100;
 const LONGEST_STANDBY_MS = 2_000;
 const SLOT_IN_USE = '55006';
+const UNDEFINED_OBJECT = '42704';
 
 /** Straight from the write-ahead log: a replication slot of its own, one active consumer, no broker. */
 export class WalFeed implements Feed {
@@ -94,12 +96,20 @@ export class WalFeed implements Feed {
 
   async #ensureSlot(state: Awaited<ReturnType<typeof readSlot>>): Promise<Gap | null> {
     const { pool, slot, whileBlocked } = this.#options;
-    if (state && state.lostBecause === null) return null;
+    const lost = state && (state.lostBecause ?? (await this.#stuckBecause()));
+    if (state && lost === null) return null;
     if (state) await dropSlot(pool, slot);
     await whileBlocked(() => createSlot(pool, slot));
     return state
-      ? { cause: 'slot-lost', detail: `slot ${slot} was invalidated: ${state.lostBecause}` }
+      ? { cause: 'slot-lost', detail: `slot ${slot} can give nothing any more: ${lost}` }
       : { cause: 'slot-missing', detail: `there was no slot ${slot}` };
+  }
+
+  /** Why the stream that ended last would end there again; null where nothing is known against it. */
+  async #stuckBecause(): Promise<string | null> {
+    const { pool, slot } = this.#options;
+    if ((this.#failure?.cause as { code?: string } | undefined)?.code !== UNDEFINED_OBJECT) return null;
+    return unreadableBecause((sql, params = []) => pool.query(sql, params), slot);
   }
 
   /** False when somebody else got the slot first. */
