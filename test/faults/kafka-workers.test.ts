@@ -19,7 +19,7 @@ const SESSION_MS = 6_000;
 /** Behind it: taking over, the first beat, and a machine that is busy. */
 const TAKE_OVER_MS = 5_000;
 const STORM_MS = 15_000;
-/** A busy machine may need seconds to start one. */
+/** However long that takes: a busy machine may need seconds to start one. */
 const LEAST_MOVES = 3;
 
 describe('workers that share the partitions of a topic', () => {
@@ -153,19 +153,18 @@ describe('workers that share the partitions of a topic', () => {
       const passOn = async (gone: TestProcess | null): Promise<TestProcess> => {
         for (let last = gone; ; moves += 1) {
           const [next] = await Promise.all([world.worker(), last?.stop()]);
-          if (performance.now() >= endMs) return next;
+          if (performance.now() >= endMs && moves >= LEAST_MOVES) return next;
           last = next;
         }
       };
       workers = [staying, ...(await Promise.all([passOn(workers[1]!), passOn(null)]))];
     });
     await untilShared(workers, PARTITIONS);
-    printFigures(`${moves} workers came and as many left within ${STORM_MS / 1000} s`, {
+    printFigures(`${moves} workers came and as many left`, {
       'epochs given': epochs.given.length,
       'not FRESH for ms': unprovenMs(api, sinceMs),
       ...verdict,
     });
-    expect(moves).toBeGreaterThanOrEqual(LEAST_MOVES);
     expect(epochs.given).toEqual([]);
     expect(gapsClosed(staying).slice(1)).toEqual([]);
   }, 60_000);

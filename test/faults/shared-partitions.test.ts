@@ -282,16 +282,15 @@ describe('workers that share partitions', () => {
       );
       await held.commit();
       await held.end();
-      // Both may have had a try at it, but the one that stands by in the end is the one that has nothing.
       await eventually(
-        'the gap is closed by the one that leads',
-        async () => {
-          await crew.beat();
-          return crew.world.store.control();
-        },
-        control => control?.worker === 'member' && control.isClosed,
+        'the one before is told that it leads no more',
+        () => leader.observer.of('feed.lost').map(({ error }) => (error as { code?: string }).code),
+        codes => codes.includes('superseded'),
       );
       await crew.proven();
+      expect(await crew.world.store.control()).toMatchObject({ worker: 'member', isClosed: true });
+      expect(leader.observer.of('gap.closed')).toHaveLength(1);
+      expect(member.observer.of('gap.closed')).toHaveLength(1);
       await crew.fill(1);
       await crew.update(1, 'by the new leader', 0);
       await eventually(
@@ -320,8 +319,8 @@ describe('workers that share partitions', () => {
       );
       const after = await generation();
       expect(after.digest).toBe(before.digest);
-      expect(raised(member.observer)).toEqual(['truncate']);
       await crew.proven();
+      expect(raised(member.observer)).toEqual(['truncate']);
       await crew.fill(1);
     });
 
@@ -333,8 +332,8 @@ describe('workers that share partitions', () => {
         () => cached(1),
         entry => entry === null,
       );
-      expect(raised(member.observer)).toEqual(['unreadable']);
       await crew.proven();
+      expect(raised(member.observer)).toEqual(['unreadable']);
       const { rows } = await crew.world.database.query('select place, cause from freshet.dead_letter');
       expect(rows).toEqual([
         { place: expect.stringMatching(/^shared\/1@\d+$/), cause: 'TypeError: unreadable' },
@@ -362,8 +361,8 @@ describe('workers that share partitions', () => {
         () => cached(1),
         entry => entry === null,
       );
-      expect(raised(member.observer)).toContain('definition');
       await crew.proven();
+      expect(raised(member.observer)).toContain('definition');
       await crew.fill(1);
       await crew.update(1, 'again', 1);
       await eventually(

@@ -34,7 +34,7 @@ export async function underTraffic(scene: Scene, fault: () => Promise<void>): Pr
       'reads are answered by the cache',
       () => reads.judged.filter(({ cacheStatus }) => cacheStatus.startsWith('freshet; hit')).length,
       hits => hits > 20,
-      20_000,
+      40_000,
     );
     const before = writes.count;
     await fault();
