@@ -55,6 +55,8 @@ export class Applier {
   readonly #followed = new Map<number, Followed>();
   #duty: Duty;
   #reference: Xid = 0n;
+  /** A transaction id that was given out, the highest known. */
+  #givenOut: Xid = 0n;
   readonly #parked = new WeakSet<FeedItem>();
   #rememberedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -121,6 +123,7 @@ export class Applier {
     }
     const p = await this.probe();
     await this.#duty.checkIncarnation(p);
+    await this.#refuseForged(ledgers, p);
     const { isDefinite, doubted } = await this.#duty.followDefinitions(p);
     for (const ledger of ledgers) ledger.doubt(doubted);
 
@@ -139,6 +142,14 @@ export class Applier {
       }
     }
     await this.#advance(outcomes, p);
+  }
+
+  /** A commit that is under way may lie beyond P; an id that nobody was given would hold its partition for ever. */
+  async #refuseForged(ledgers: readonly Ledger[], p: Probe): Promise<void> {
+    if (p.snapshot.xmax > this.#givenOut) this.#givenOut = p.snapshot.xmax - 1n;
+    if (!ledgers.some(ledger => ledger.reachesBeyond(this.#givenOut))) return;
+    this.#givenOut = await barrierXid(this.#options.pool);
+    for (const ledger of ledgers) ledger.refuseBeyond(this.#givenOut);
   }
 
   /** @throws GapError, once every beat of the batch is noted. */

@@ -3,6 +3,7 @@ import { sees } from '../shared/protocol/snapshot.ts';
 import type { Xid } from '../shared/protocol/xid.ts';
 import type { RowTag } from '../shared/resources/keys.ts';
 import type { Beat, Change, FeedItem } from './feed/feed.ts';
+import { formatLsn } from './feed/lsn.ts';
 import { plan } from './plan.ts';
 
 export type WholeTableCause = 'truncate' | 'bulk' | 'unreadable' | 'definition';
@@ -157,6 +158,23 @@ export class Ledger {
     }
   }
 
+  /** Whether something is held under an id beyond this one. */
+  reachesBeyond(xid: Xid): boolean {
+    return this.#pending.some(one => one.xid !== null && one.xid > xid);
+  }
+
+  /**
+   * `given`: a transaction id given out after all that is held was received. Ids beyond it are nobody's: whoever wrote
+   * such a change made it up, and it would never become visible.
+   */
+  refuseBeyond(given: Xid): void {
+    this.#pending = this.#pending.map(one =>
+      one.xid === null || one.xid <= given
+        ? one
+        : { ...refused(one, given), xid: null, boundary: given, appliedMs: null, settled: false },
+    );
+  }
+
   isVisible(one: Pending, p: Snapshot): boolean {
     if (one.xid !== null) return sees(p, one.xid);
     if (one.wholeTable === null) return true;
@@ -180,6 +198,28 @@ export class Ledger {
     if (done > 0) this.#pending = this.#pending.slice(done);
     return { position, beats, changes };
   }
+}
+
+function refused(
+  { item, rows, wholeTable, xid }: Pending,
+  given: Xid,
+): Pick<Pending, 'item' | 'rows' | 'wholeTable'> {
+  if (item.kind !== 'change') return { item, rows, wholeTable };
+  const { partition, change } = item;
+  const { table, lsn, op, keyBefore, keyAfter } = change;
+  return {
+    item: {
+      kind: 'unreadable',
+      partition,
+      table,
+      xid: null,
+      place: `LSN ${formatLsn(lsn)}`,
+      raw: Buffer.from(JSON.stringify({ op, table, xid: String(xid), keyBefore, keyAfter })),
+      error: new RangeError(`transaction ${xid} was not given out yet, ${given} was the last one`),
+    },
+    rows: [],
+    wholeTable: { table, cause: 'unreadable' },
+  };
 }
 
 const isUnbounded = ({ xid, rows, wholeTable, boundary }: Pending): boolean =>
