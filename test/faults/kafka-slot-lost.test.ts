@@ -57,7 +57,7 @@ const HOLES: readonly Hole[] = [
       await drop(world);
       await world.database.query("select pg_create_logical_replication_slot($1, 'pgoutput')", [world.slot]);
     },
-    causes: ['slot-ahead', 'slot-missing'],
+    causes: ['slot-ahead', 'slot-missing', 'beat-missing'],
   },
   {
     what: 'advanced by hand',
@@ -145,8 +145,9 @@ describe('a slot that loses what Connect has not seen, while Connect is down', (
         await scene.history.write({ [path]: bodyOf(id, 1) }, () =>
           world.database.query('update bogs set version = 1 where id = $1', [id]),
         );
-        await dig(world);
+        // A second without a proof: beats lie in the hole too.
         await isNotProven(api);
+        await dig(world);
         await connect.restart();
         const restartedMs = performance.now();
         if (workersAway) {

@@ -19,7 +19,7 @@ export interface Scene {
 }
 
 /** Writes that must have been acknowledged while a fault was at work: otherwise the run says nothing. */
-const LEAST_WRITES = 20;
+const LEAST_WRITES = 10;
 
 /**
  * A fault while rows are written and read, and everything that is promised of it: no answer certainly staler than the

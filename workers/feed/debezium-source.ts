@@ -129,7 +129,7 @@ export class DebeziumSource implements ChangeSource {
     await this.#untilStopped(connect);
     await connect.deleteOffsets(names.connector);
     if ((await readSlot(pool, names.slot)) !== null) await dropSlot(pool, names.slot);
-    await whileBlocked(() => createSlot(pool, names.slot));
+    await whileBlocked(() => createSlot(pool, names.slot, { failover: true }));
     await connect.resume(names.connector);
   }
 
@@ -160,7 +160,9 @@ export class DebeziumSource implements ChangeSource {
     while (!signal.aborted) {
       try {
         const loss = await this.#findLoss();
-        const gap = loss ?? ((await restarts.look()) === 'FAILED' ? await this.#findHole() : null);
+        const was = restarts.state;
+        const isSteady = (await restarts.look()) === 'RUNNING' && was === 'RUNNING';
+        const gap = loss ?? (isSteady ? null : await this.#findHole());
         if (gap) {
           if (!signal.aborted) onLost(new GapError(gap));
           return;
@@ -182,6 +184,11 @@ class Restarts {
 
   constructor(options: DebeziumSourceOptions) {
     this.#options = options;
+  }
+
+  /** At the last look. */
+  get state(): string | null {
+    return this.#state;
   }
 
   /** The task's state, or that of a connector without one; null where nobody can be asked. */

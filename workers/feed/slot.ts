@@ -44,9 +44,18 @@ export async function readSlot(client: Queryable, slot: string): Promise<SlotSta
   };
 }
 
-/** Waits for every writing transaction of the cluster that is running now. */
-export async function createSlot(client: Queryable, slot: string): Promise<void> {
-  await client.query("select pg_create_logical_replication_slot($1, 'pgoutput')", [slot]);
+/** From this version on a slot may be carried over to standbys. */
+const FAILOVER_SINCE = 170_000;
+
+/**
+ * Waits for every writing transaction of the cluster that is running now. `failover`: standbys that synchronise slots
+ * get it too, where the server knows how.
+ */
+export async function createSlot(client: Queryable, slot: string, { failover = false } = {}): Promise<void> {
+  const { rows } = await client.query("select current_setting('server_version_num')::int as version");
+  const isCarried = failover && Number((rows[0] as { version: string }).version) >= FAILOVER_SINCE;
+  const more = isCarried ? ', failover => true' : '';
+  await client.query(`select pg_create_logical_replication_slot($1, 'pgoutput'${more})`, [slot]);
 }
 
 export async function dropSlot(client: Queryable, slot: string): Promise<void> {

@@ -30,7 +30,10 @@ export interface WalFeedOptions {
   readonly signal: AbortSignal;
 }
 
-/** Items kept while the consumer is busy: beyond the first the socket is paused, below the second it goes on. */
+/** A message of the stream, or how far the server says that it has sent. */
+type Received = { readonly payload: Buffer; readonly lsn: bigint } | { readonly upTo: bigint };
+
+/** Messages kept while the consumer is busy: beyond the first the socket is paused, below the second it goes on. */
 const PAUSE_ABOVE = 20_000;
 const RESUME_BELOW = 5_000;
 const BATCH = 5_000;
@@ -46,7 +49,8 @@ export class WalFeed implements Feed {
   readonly beatPrefixes = [`${BEAT_PREFIX}0`];
   readonly #options: WalFeedOptions;
   #stream: ReplicationStream | null = null;
-  #items: FeedItem[] = [];
+  #received: Received[] = [];
+  #changes: WalChanges | null = null;
   #paused = false;
   #failure: FreshetError | null = null;
   #wake: (() => void) | null = null;
@@ -115,14 +119,14 @@ export class WalFeed implements Feed {
   /** False when somebody else got the slot first. */
   async #startStream(): Promise<boolean> {
     await this.#options.beforeStream();
-    const changes = new WalChanges({
+    this.#changes = new WalChanges({
       tables: this.#options.tables,
       reference: this.#options.reference,
       settledBefore: () => this.#settledBefore,
       namespace: this.#options.namespace,
       now: () => Date.now(),
     });
-    this.#items = [];
+    this.#received = [];
     this.#settledBefore = 0n;
     this.#failure = null;
     this.#paused = false;
@@ -130,8 +134,8 @@ export class WalFeed implements Feed {
       url: this.#options.url,
       slot: this.#options.slot,
       publication: 'freshet',
-      onMessage: (payload, lsn) => this.#receive(changes.read(payload, lsn)),
-      onQuestion: sentUpTo => this.#receive(changes.upTo(sentUpTo)),
+      onMessage: (payload, lsn) => this.#receive({ payload, lsn }),
+      onQuestion: sentUpTo => this.#receive({ upTo: sentUpTo }),
       onEnd: error => {
         this.#failure ??= error;
         this.#wake?.();
@@ -180,10 +184,9 @@ export class WalFeed implements Feed {
     return null;
   }
 
-  #receive(items: readonly FeedItem[]): void {
-    if (items.length === 0) return;
-    for (const item of items) this.#items.push(item);
-    if (!this.#paused && this.#items.length > PAUSE_ABOVE) {
+  #receive(received: Received): void {
+    this.#received.push(received);
+    if (!this.#paused && this.#received.length > PAUSE_ABOVE) {
       this.#paused = true;
       this.#stream?.pause();
     }
@@ -191,15 +194,30 @@ export class WalFeed implements Feed {
   }
 
   async next(waitMs: number): Promise<FeedItem[]> {
-    if (this.#items.length === 0 && !this.#failure) await this.#arrival(waitMs);
-    if (this.#failure) throw this.#failure;
-    const batch = this.#items.length <= BATCH ? this.#items : this.#items.splice(0, BATCH);
-    if (batch === this.#items) this.#items = [];
-    if (this.#paused && this.#items.length < RESUME_BELOW) {
+    const untilMs = performance.now() + waitMs;
+    for (;;) {
+      const leftMs = untilMs - performance.now();
+      if (this.#received.length === 0 && !this.#failure && leftMs > 0) await this.#arrival(leftMs);
+      if (this.#failure) throw this.#failure;
+      const items = this.#decode();
+      if (items.length > 0 || performance.now() >= untilMs) return items;
+    }
+  }
+
+  /** As late as can be: by the definitions that the round before has found. */
+  #decode(): FeedItem[] {
+    const changes = this.#changes;
+    const items: FeedItem[] = [];
+    for (const received of changes ? this.#received.splice(0, BATCH) : []) {
+      const read =
+        'upTo' in received ? changes!.upTo(received.upTo) : changes!.read(received.payload, received.lsn);
+      for (const item of read) items.push(item);
+    }
+    if (this.#paused && this.#received.length < RESUME_BELOW) {
       this.#paused = false;
       this.#stream?.resume();
     }
-    return batch;
+    return items;
   }
 
   #arrival(waitMs: number): Promise<void> {
@@ -230,7 +248,7 @@ export class WalFeed implements Feed {
   async close(): Promise<void> {
     const stream = this.#stream;
     this.#stream = null;
-    this.#items = [];
+    this.#received = [];
     await stream?.close();
   }
 }
