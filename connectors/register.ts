@@ -137,10 +137,10 @@ function describeGap(name: string, slot: ConnectorSlot | null, stored: string | 
   return `it has come to ${stored}, and slot ${name} goes on at ${slot.confirmedLsn}`;
 }
 
-/** A task that runs would move its places past the gap, and nobody could see it any more. */
+/** A task that runs, or is about to, would move its places past the gap, and nobody could see it any more. */
 async function standStill(client: ConnectClient, connector: string): Promise<void> {
   const state = await client.state(connector);
-  if (state?.task === 'RUNNING') await client.stop(connector);
+  if (state?.connector !== 'STOPPED') await client.stop(connector);
 }
 
 async function makeSlot({ slot }: KafkaNames, { query, createSlot, say }: RegisterOptions): Promise<void> {
