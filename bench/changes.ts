@@ -98,7 +98,8 @@ async function measureThroughput(
   const settledMs = performance.now();
   const outcome = entries === 'present' ? 'applied' : 'absent';
   const meant = (after.get(outcome) ?? 0) - (before.get(outcome) ?? 0);
-  if (meant < count * LEAST_SHARE) throw new Error(`${meant} of ${count} changes met entries that were ${entries}`);
+  if (meant < count * LEAST_SHARE)
+    throw new Error(`${meant} of ${count} changes met entries that were ${entries}`);
   return {
     rows: count,
     perSecond: (count / (settledMs - startMs)) * 1e3,
